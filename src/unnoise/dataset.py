@@ -1,0 +1,221 @@
+"""From the packed tiles of a data set to augmented, corrupted batches.
+
+Everything random about an example depends on (seed, its place in the run) alone, so a batch can be made
+again from its step number: a resumed run, two processes, any number of threads see the same examples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from unnoise.errors import DataError
+from unnoise.noise import SIGMA_SCALE, FloatArray, Noise, keyed_seed
+from unnoise.strategies import Pair, Strategy
+from unnoise.tiles import Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's examples.
+
+    Attributes:
+        input: (B, 3, P, P) float32, channels last in memory; likewise ``target``.
+        sigma: (B, 1, 1, 1) float32, the noise's standard deviation divided by 255.
+        mask: (B, 1, P, P) of 0 and 1, or None for everywhere.
+    """
+
+    input: Tensor
+    target: Tensor
+    sigma: Tensor
+    mask: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        moved = (t.to(device, non_blocking=True) for t in (self.input, self.target, self.sigma))
+        return Batch(*moved, mask)
+
+
+def as_stored(noisy: FloatArray) -> FloatArray:
+    """What an 8-bit file keeps of a noisy picture: clipped to [0, 1] and rounded to 1/255."""
+    out = np.clip(noisy, 0.0, 1.0)
+    np.rint(out * np.float32(255.0), out=out)
+    out *= np.float32(1 / 255.0)
+    return out
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The training split as a function from a step number to a :class:`Batch`.
+
+    Args:
+        split: the packed tiles.
+        noise: drawn anew for each example.
+        strategy: how a pair is made.
+        batch: examples a step, over all processes.
+        patch: side of the square cut at random from a tile; the tile's own side takes all of it.
+        seed: of everything random.
+        augment: whether each example takes one of the eight flips and quarter turns.
+        balance: whether each colour group is drawn as often as any other.
+        stored: whether the noisy patch is rounded and clipped as an 8-bit file would.
+        rank, world: this process takes every ``world``-th example, starting at ``rank``.
+    """
+
+    split: Split
+    noise: Noise
+    strategy: Strategy
+    batch: int
+    patch: int
+    seed: int
+    augment: bool = True
+    balance: bool = False
+    stored: bool = True
+    rank: int = 0
+    world: int = 1
+    _orders: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tiles, side = self.split.clean.shape[:2]
+        if self.patch > side:
+            raise DataError(
+                f"the patch is {self.patch} pixels wide, but the tiles only {side}",
+                hint=f"Take --patch {side} or less, or prepare larger tiles.",
+            )
+        if tiles < self.batch:
+            raise DataError(
+                f"the training split has {tiles} tiles, fewer than one batch of {self.batch}",
+                hint=f"Take --batch {max(1, tiles)} or less, or prepare more or smaller tiles.",
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches until each tile has been drawn once (in the mean, when balanced)."""
+        return len(self.split.clean) // self.batch
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The tiles of an epoch in the order they are drawn; kept for the two epochs in use."""
+        if epoch not in self._orders:
+            rng = np.random.default_rng([self.seed, 1, epoch])
+            count = len(self.split.clean)
+            if self.balance:
+                group = np.asarray(self.split.group)
+                sizes = np.bincount(group)
+                weight = 1.0 / sizes[group]
+                order = rng.choice(count, size=count, p=weight / weight.sum())
+            else:
+                order = rng.permutation(count)
+            self._orders[epoch] = order
+            for old in [e for e in self._orders if e < epoch - 1]:
+                self._orders.pop(old, None)
+        return self._orders[epoch]
+
+    def __call__(self, step: int) -> Batch:
+        """This process's share of the batch of ``step`` (from 0)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
+        examples = [self._example(step, i, int(rows[i])) for i in range(self.rank, self.batch, self.world)]
+        return _stack(examples)
+
+    def _example(self, step: int, place: int, row: int) -> Pair:
+        rng = np.random.Generator(np.random.PCG64([self.seed, 2, step, place]))
+        side = self.split.clean.shape[1]
+        top, left = (int(v) for v in rng.integers(0, side - self.patch + 1, 2))
+        turn = int(rng.integers(8)) if self.augment else 0
+        window = (row, slice(top, top + self.patch), slice(left, left + self.patch))
+        clean = _float(_turned(self.split.clean[window], turn))
+        stored = _float(_turned(self.split.noisy[window], turn))
+        pair = self.strategy(clean, stored, self.noise, rng)
+        return Pair(as_stored(pair.input), pair.target, pair.mask, pair.sigma) if self.stored else pair
+
+
+def _turned(patch: npt.NDArray[np.uint8], turn: int) -> npt.NDArray[np.uint8]:
+    """One of the eight symmetries of the square."""
+    turned = np.rot90(patch, turn % 4)
+    return turned[:, ::-1] if turn >= 4 else turned
+
+
+def _float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    return np.multiply(pixels, np.float32(1 / 255.0), dtype=np.float32)
+
+
+def _stack(examples: list[Pair]) -> Batch:
+    def nchw(arrays: list[FloatArray]) -> Tensor:
+        # (B, P, P, C) in memory is channels_last for torch: a view, not a copy.
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+    masks = [e.mask for e in examples if e.mask is not None]
+    sigma = np.array([e.sigma / SIGMA_SCALE for e in examples], np.float32)
+    return Batch(
+        nchw([e.input for e in examples]),
+        nchw([e.target for e in examples]),
+        torch.from_numpy(sigma).reshape(-1, 1, 1, 1),
+        nchw(masks) if masks else None,
+    )
+
+
+def prefetched(
+    batches: TrainingBatches, start: int, stop: int | None = None, *, depth: int = 4
+) -> Generator[Batch]:
+    """The batches from step ``start`` on, in order, made by threads ahead of their use.
+
+    An error inside a thread is raised here, at the step that it belongs to.
+    """
+    steps = iter(range(start, stop)) if stop is not None else itertools.count(start)
+    workers = max(1, min(2, os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+        waiting: deque[Future[Batch]] = deque(pool.submit(batches, s) for s in itertools.islice(steps, depth))
+        try:
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(pool.submit(batches, s) for s in itertools.islice(steps, 1))
+                yield ready
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def validation_batches(
+    split: Split,
+    noise: Noise | None,
+    *,
+    sigma: float | None,
+    seed: int,
+    batch: int,
+    tiles: int,
+    stored: bool,
+) -> Iterator[Batch]:
+    """Fixed examples: the same tiles under the same noise at every call.
+
+    Args:
+        split: the validation split.
+        noise: drawn from a generator keyed by seed and place; None takes the stored noisy copies.
+        sigma: of the stored copies, in 8-bit units, where one number describes their noise.
+        seed: of the noise.
+        batch: tiles a batch.
+        tiles: at most so many, spread evenly over the split.
+        stored: whether drawn noise is rounded and clipped as an 8-bit file would.
+    """
+    count = min(tiles, len(split.clean))
+    rows = np.linspace(0, len(split.clean) - 1, count).round().astype(int)
+    for chunk in (rows[i : i + batch] for i in range(0, count, batch)):
+        examples = []
+        for row in chunk:
+            clean = _float(split.clean[row])
+            if noise is None:
+                examples.append(Pair(_float(split.noisy[row]), clean, None, sigma or 0.0))
+                continue
+            rng = np.random.default_rng(keyed_seed(seed, f"{split.name}/{row}", noise))
+            level = noise.draw(rng)
+            noisy = level(clean, rng)
+            examples.append(Pair(as_stored(noisy) if stored else noisy, clean, None, level.sigma or 0.0))
+        yield _stack(examples)

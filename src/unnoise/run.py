@@ -1,0 +1,347 @@
+"""A training's folder: what was asked for, what was measured, and the weights.
+
+::
+
+    config.json          what was asked for
+    metrics.jsonl        a line each validation
+    last.safetensors     everything needed to go on
+    best.safetensors     the averaged weights with the lowest validation error
+    learning_curve.png   training and validation error over the run
+    network.onnx         the deployable file, written when training ends
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unnoise import checkpoint, noise
+from unnoise.errors import ConfigError, MissingExtra, TrainingError, UnknownName
+from unnoise.losses import LOSSES
+from unnoise.models import Model, build
+from unnoise.models.normalized import Normalized, normalized
+from unnoise.optimizers import OPTIMIZERS, SCHEDULES, OptimizerOptions
+from unnoise.tiles import DatasetInfo
+
+NORMALIZATIONS = ("none", "dataset", "groups")
+BALANCES = ("none", "groups")
+PRECISIONS = ("bf16", "float32")
+STORED = "stored"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a run becomes; stored in the run and in its network.
+
+    Attributes:
+        data: folder made by ``unnoise prepare``.
+        out: the run's folder.
+        model: a key of :data:`unnoise.models.MODELS`, built with ``model_options``.
+        optimizer: a key of :data:`unnoise.optimizers.OPTIMIZERS`.
+        lr, weight_decay, beta2, lookahead_k, lookahead_alpha: see :class:`OptimizerOptions`.
+        schedule: ``cosine`` to zero over the run, or ``none``.
+        warmup: steps over which the learning rate rises.
+        loss: a key of :data:`unnoise.losses.LOSSES`.
+        noise: a spelling that :func:`unnoise.noise.parse` takes; None is the data set's own noise, drawn
+            afresh; ``stored`` trains on the noisy copies as they lie on disk.
+        float_noise: leave drawn noise as it is instead of rounding and clipping it as 8-bit files do.
+        steps, epochs, minutes: how long; exactly one is given.
+        batch: examples a step, over all processes.
+        patch: side of the square that is cut at random from each tile; None takes whole tiles.
+        normalize: ``dataset`` or ``groups`` feed the network its input less their mean, over their deviation.
+        balance: ``groups`` draws each colour group equally often.
+        augment: flips and quarter turns.
+        ema: decay of the averaged weights that are validated and shipped; 0 switches the average off.
+        clip: largest gradient norm; 0 switches clipping off.
+        precision: ``bf16`` autocast, or ``float32``.
+        validations: how often a run is validated; one of more epochs than that, after every epoch.
+        valid_tiles: at most so many tiles a validation.
+        patience: stop after so many validations without a better one; 0 never stops early.
+        checkpoint_minutes: time between two checkpoints.
+        seed: of initial weights, examples and noise.
+        threads: of torch; None leaves its default.
+        init: run or network file whose weights training starts from.
+        tensorboard: also write event files.
+    """
+
+    data: Path
+    out: Path
+    model: str = "residual-unet"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    beta2: float = 0.999
+    lookahead_k: int = 5
+    lookahead_alpha: float = 0.5
+    schedule: str = "cosine"
+    warmup: int = 200
+    loss: str = "mse"
+    noise: str | None = None
+    float_noise: bool = False
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    batch: int = 64
+    patch: int | None = None
+    normalize: str = "none"
+    balance: str = "none"
+    augment: bool = True
+    ema: float = 0.999
+    clip: float = 0.0
+    precision: str = "bf16"
+    validations: int = 30
+    valid_tiles: int = 1024
+    patience: int = 0
+    checkpoint_minutes: float = 3.0
+    seed: int = 0
+    threads: int | None = None
+    init: Path | None = None
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = [value for value in (self.steps, self.epochs, self.minutes) if value is not None]
+        if len(lengths) != 1:
+            raise ConfigError(
+                "how long to train is not clear", hint="Give exactly one of --steps, --epochs and --minutes."
+            )
+        if not lengths[0] > 0:
+            raise ConfigError(f"training for {lengths[0]:g} is nothing to do", hint="Give a positive length.")
+        tables: tuple[tuple[str, str, Any], ...] = (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("loss", self.loss, LOSSES),
+            ("normalization", self.normalize, NORMALIZATIONS),
+            ("balance", self.balance, BALANCES),
+            ("precision", self.precision, PRECISIONS),
+        )
+        for kind, name, known in tables:
+            if name not in known:
+                raise UnknownName(kind, name, known)
+        if self.noise not in (None, STORED):
+            noise.parse(str(self.noise))
+
+    @property
+    def optimizer_options(self) -> OptimizerOptions:
+        """The part of the configuration that the optimiser takes."""
+        return OptimizerOptions(
+            self.lr, self.weight_decay, self.beta2, self.lookahead_k, self.lookahead_alpha
+        )
+
+    def training_noise(self, info: DatasetInfo) -> str:
+        """The spelling of the noise that examples carry."""
+        return info.noise if self.noise in (None, STORED) else str(self.noise)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as ``config.json`` holds them."""
+        plain = dataclasses.asdict(self)
+        return {k: str(v) if isinstance(v, Path) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of :meth:`to_json`."""
+        paths = {k: Path(plain[k]) for k in ("data", "out", "init") if plain[k] is not None}
+        return cls(**{**plain, **paths})
+
+
+@dataclass
+class State:
+    """What changes during a run; with the tensors it is what a checkpoint holds.
+
+    Attributes:
+        step: optimiser steps taken.
+        seconds: time spent, over all sessions of the run.
+        validated: the step, or in a run of minutes the second, of the last validation.
+        best: lowest validation error so far.
+        stale: validations since then.
+        finished: whether the planned end or early stopping was reached.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    validated: float = 0.0
+    best: float = math.inf
+    stale: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights with the lowest validation error."""
+        return self.path / "best.safetensors"
+
+    @property
+    def network(self) -> Path:
+        """The deployable file."""
+        return self.path / "network.onnx"
+
+    def create(self, config: TrainConfig) -> None:
+        """Start an empty run.
+
+        Raises:
+            ConfigError: the folder holds something already.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"{self.path} is not empty", hint="Take another folder, or go on with --resume."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config.to_json(), indent=2) + "\n"
+        (self.path / "config.json").write_text(text, encoding="utf-8")
+
+    def config(self) -> TrainConfig:
+        """What was asked for.
+
+        Raises:
+            ConfigError: the folder holds no run, or one of another version.
+        """
+        try:
+            return TrainConfig.from_json(json.loads((self.path / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{self.path} is not a training run: {error}", hint="Give the folder of a run."
+            ) from None
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of ``metrics.jsonl``; what a resumed run went over again appears once, as last seen."""
+        path = self.path / "metrics.jsonl"
+        records: list[dict[str, float]] = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                record = json.loads(line)
+            except ValueError:  # the line that a killed run was writing
+                continue
+            while records and records[-1]["step"] >= record["step"]:
+                records.pop()
+            records.append(record)
+        return records
+
+    def state(self) -> State | None:
+        """How far the run has come, or None before its first checkpoint."""
+        return State(**checkpoint.load_meta(self.last)["state"]) if self.last.exists() else None
+
+    def save_last(
+        self,
+        config: TrainConfig,
+        state: State,
+        model: Model,
+        averaged: Model,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Write the whole training state.
+
+        Raises:
+            TrainingError: the weights are not finite; the last good checkpoint stays.
+        """
+        if not all(torch.isfinite(p).all() for p in model.parameters()):
+            raise TrainingError(
+                f"the weights became NaN or infinite at step {state.step:,}", hint=self.advice(config)
+            )
+        tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
+        tensors |= {f"averaged.{n}": t for n, t in averaged.state_dict().items()}
+        image = checkpoint.flatten(optimizer.state_dict(), "optimizer", tensors)
+        meta = {
+            "schema": 1,
+            "config": config.to_json(),
+            "state": dataclasses.asdict(state),
+            "optimizer": image,
+        }
+        checkpoint.save(self.last, tensors, meta)
+
+    def restore(self, model: Model, averaged: Model, optimizer: torch.optim.Optimizer) -> State:
+        """Put the last checkpoint into these three and return the state beside it."""
+        tensors, meta = checkpoint.load(self.last)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+        checkpoint.load_weights(model, part("model."), self.last)
+        checkpoint.load_weights(averaged, part("averaged."), self.last)
+        optimizer.load_state_dict(checkpoint.unflatten(meta["optimizer"], tensors))
+        return State(**meta["state"])
+
+    def save_best(self, config: TrainConfig, averaged: Model, state: State) -> None:
+        """Write the weights that ship, with all that builds their model again."""
+        statistics = None
+        if isinstance(averaged, Normalized):
+            statistics = [t.tolist() for t in (averaged.mean, averaged.std, averaged.centres)]
+        meta = {
+            "schema": 1,
+            "config": config.to_json(),
+            "size": averaged.fixed_size,
+            "normalization": statistics,
+            "step": state.step,
+            "seconds": round(state.seconds, 1),
+            "valid_mse": state.best,
+        }
+        checkpoint.save(self.best, averaged.state_dict(), meta)
+
+    def trained_model(self) -> tuple[Model, TrainConfig, dict[str, Any]]:
+        """The best averaged model, its configuration and its checkpoint's meta.
+
+        Raises:
+            NetworkError: there is no checkpoint, or one that does not fit.
+        """
+        weights, meta = checkpoint.load(self.best)
+        config = TrainConfig.from_json(meta["config"])
+        model = build(config.model, config.model_options, size=meta["size"])
+        if meta["normalization"] is not None:
+            model = normalized(model, *meta["normalization"])
+        checkpoint.load_weights(model, weights, self.best)
+        return model.eval(), config, meta
+
+    def advice(self, config: TrainConfig) -> str:
+        """What to do after numbers ran away."""
+        where = (
+            f"The last good checkpoint is {self.last}"
+            if self.last.exists()
+            else "No checkpoint was written yet"
+        )
+        return f"{where}; try --lr {config.lr / 3:.2g}, or --clip 0.5."
+
+
+class MetricsWriter:
+    """``metrics.jsonl``, and TensorBoard's event files on request."""
+
+    def __init__(self, run: Run, tensorboard: bool) -> None:
+        self._writer: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise MissingExtra("--tensorboard", "tensorboard") from None
+            self._writer = SummaryWriter(str(run.path / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._file = (run.path / "metrics.jsonl").open("a", encoding="utf-8")
+
+    def write(self, **values: float) -> None:
+        """Add a line; ``step`` is among the values."""
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, int(values["step"]))
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._file.close()
+        if self._writer:
+            self._writer.close()

@@ -1,0 +1,326 @@
+"""Training: one loop that reads from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unnoise import checkpoint, noise
+from unnoise.charts import learning_curves
+from unnoise.dataset import Batch, TrainingBatches, prefetched, validation_batches
+from unnoise.errors import DataError, TrainingError
+from unnoise.losses import LOSSES, masked_mean
+from unnoise.models import Model, build, parameters
+from unnoise.models.normalized import normalized
+from unnoise.optimizers import build_optimizer, learning_rate
+from unnoise.parallel import agreed, process_group, rank_and_world, summed, wait_for_all
+from unnoise.run import STORED, MetricsWriter, Run, State, TrainConfig
+from unnoise.strategies import STRATEGIES
+from unnoise.tiles import Dataset, load_dataset
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        run: the run's folder.
+        steps: optimiser steps in all.
+        examples: training tiles or patches seen.
+        seconds: time spent, over all sessions of the run.
+        best: lowest validation error (mean squared, [0, 1] units).
+        finished: whether the planned end or early stopping was reached; false after an interruption.
+    """
+
+    run: Path
+    steps: int
+    examples: int
+    seconds: float
+    best: float
+    finished: bool
+
+
+def train(
+    config: TrainConfig, *, resume: bool = False, log: Log = lambda _: None, progress: bool = True
+) -> TrainResult:
+    """Train a network and leave its run folder.
+
+    On one machine with the same number of threads, a run of ``steps`` or ``epochs`` that was interrupted and
+    resumed ends in the same weights, bit for bit, as one that was not. Under ``torchrun`` the processes share
+    each batch.
+
+    Args:
+        config: what to train; with ``resume`` the run's own.
+        resume: go on from the run's last checkpoint.
+        log: takes a line of text for people.
+        progress: whether to draw a progress bar when standard error is a terminal.
+
+    Raises:
+        ConfigError, DataError, NetworkError: before anything is trained.
+        TrainingError: the loss became NaN or infinite; the last good checkpoint stays.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with process_group():
+        return _train(config, resume, log, progress)
+
+
+def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> TrainResult:
+    rank, world = rank_and_world()
+    leads = rank == 0
+    dataset = load_dataset(config.data)
+    run = Run(config.out)
+    if leads and not resume:
+        run.create(config)
+    wait_for_all()
+
+    # The network: the same random weights on every process.
+    torch.manual_seed(config.seed)
+    model, averaged = new_model(config, dataset), new_model(config, dataset)
+    if config.init is not None and not resume:
+        checkpoint.load_weights(model, _initial_weights(config.init, model), config.init)
+    averaged.load_state_dict(model.state_dict())
+    optimizer = build_optimizer(config.optimizer, model.parameters(), config.optimizer_options)
+    state = run.restore(model, averaged, optimizer) if resume and run.last.exists() else State()
+    forward = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
+
+    # The examples: fresh ones in training, the same ones at every validation.
+    batches, validation = _examples(config, dataset)
+    penalty = LOSSES[config.loss]
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+
+    # How long, and when to look: in steps, or in seconds where minutes were given.
+    total = config.steps
+    if config.epochs is not None:
+        total = max(1, round(config.epochs * batches.steps_per_epoch))
+    end = float(total or 60 * (config.minutes or 0))
+    every = end / config.validations
+    if config.epochs is not None and config.epochs > config.validations:
+        every = float(batches.steps_per_epoch)
+    log(_summary(config, dataset, model, state, total, world))
+
+    bar = tqdm(
+        total=round(end),
+        initial=round(state.step if total else state.seconds),
+        unit="step" if total else "s",
+        disable=not (progress and leads and sys.stderr.isatty()),
+        file=sys.stderr,
+    )
+    metrics = MetricsWriter(run, config.tensorboard) if leads else None
+    started = time.perf_counter() - state.seconds
+    saved_at = state.seconds
+    losses: list[float] = []  # since the last validation, which was at:
+    mark = (state.step, state.seconds)
+    examples = prefetched(batches, state.step, total)
+    with _interrupts() as interrupted, contextlib.closing(examples), bar:
+        for batch in () if state.finished else examples:
+            done_part = (state.step if total else state.seconds) / end
+            rate = learning_rate(
+                config.lr, config.schedule, step=state.step, warmup=config.warmup, progress=done_part
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            with autocast:
+                output = forward(batch.input, batch.sigma)
+            loss = masked_mean(penalty(output.float() - batch.target), batch.mask)
+            # One exchange tells every process the mean loss and whether anybody was interrupted.
+            shared = summed(torch.tensor([loss.item() / world, float(interrupted())], dtype=torch.float64))
+            value, stop = float(shared[0]), bool(shared[1])
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss became {value} at step {state.step:,}", hint=run.advice(config)
+                )
+            if stop:
+                break
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.clip:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            state.step += 1
+            _move_average(averaged, model, config.ema, state.step)
+            losses.append(value)
+
+            state.seconds = agreed(time.perf_counter() - started)
+            position = float(state.step) if total else state.seconds
+            if position >= end or position - state.validated >= every:
+                state.validated = position
+                error = validate(averaged, validation(), autocast)
+                state.stale = 0 if error < state.best else state.stale + 1
+                state.best = min(state.best, error)
+                if leads and state.stale == 0:
+                    run.save_best(config, averaged, state)
+                state.finished = position >= end or 0 < config.patience <= state.stale
+                speed = (state.step - mark[0]) * config.batch / max(state.seconds - mark[1], 1e-9)
+                mean_loss = sum(losses) / len(losses)
+                if metrics:
+                    metrics.write(
+                        step=state.step,
+                        epoch=round(state.step / batches.steps_per_epoch, 4),
+                        seconds=round(state.seconds, 1),
+                        lr=rate,
+                        train_loss=mean_loss,
+                        valid_mse=error,
+                        tiles_per_second=round(speed, 1),
+                    )
+                log(
+                    f"step {state.step:,}  {state.seconds / 60:.1f} min  train {mean_loss:.6f}  "
+                    f"valid mse {error:.6f}  {speed:.0f} tiles/s"
+                )
+                state.seconds = agreed(time.perf_counter() - started)
+                losses, mark = [], (state.step, state.seconds)
+            if leads and (state.finished or state.seconds - saved_at >= 60 * config.checkpoint_minutes):
+                run.save_last(config, state, model, averaged, optimizer)
+                saved_at = state.seconds
+            bar.update(min(round(end), int(position)) - bar.n)
+            if state.finished:
+                break
+    if not state.finished:
+        if leads:
+            run.save_last(config, state, model, averaged, optimizer)
+        log(f"stopped at step {state.step:,}; go on with: unnoise train {config.data} -o {run.path} --resume")
+    if metrics:
+        metrics.close()
+        if records := run.metrics():
+            picture = learning_curves({run.path.name: records}, "png")
+            (run.path / "learning_curve.png").write_bytes(picture)
+    return TrainResult(
+        run.path, state.step, state.step * config.batch, state.seconds, state.best, state.finished
+    )
+
+
+@torch.no_grad()
+def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast) -> float:
+    """Mean over the tiles of the mean squared error, output clipped to [0, 1]; over all processes."""
+    rank, world = rank_and_world()
+    total = torch.zeros(2, dtype=torch.float64)
+    for i, batch in enumerate(batches):
+        if i % world != rank:
+            continue
+        with autocast:
+            output = model(batch.input, batch.sigma)
+        error = (output.float().clamp(0, 1) - batch.target).square().mean(dim=(1, 2, 3))
+        total[0] += error.double().sum()
+        total[1] += len(error)
+    total = summed(total)
+    return float(total[0] / total[1])
+
+
+def new_model(config: TrainConfig, dataset: Dataset) -> Model:
+    """The model of ``config`` with random weights, inside its normalisation where one was asked for."""
+    info = dataset.info
+    model = build(config.model, config.model_options, size=config.patch or info.tile)
+    if config.normalize == "dataset":
+        return normalized(model, [list(info.mean)], [list(info.std)], None)
+    if config.normalize == "groups":
+        groups = info.colour_groups
+        mean, std, centres = ([list(getattr(g, name)) for g in groups] for name in ("mean", "std", "centre"))
+        return normalized(model, mean, std, centres)
+    return model
+
+
+def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, Callable[[], Iterator[Batch]]]:
+    """Training batches by step, and a function that gives the validation batches anew."""
+    rank, world = rank_and_world()
+    valid = dataset.split("valid")
+    if not len(valid.clean):
+        raise DataError(
+            f"{config.data} has no validation tiles", hint="Prepare it with a larger validation share."
+        )
+    spec = config.training_noise(dataset.info)
+    level = noise.parse(spec)
+    batches = TrainingBatches(
+        dataset.split("train"),
+        level,
+        STRATEGIES["pairs" if config.noise == STORED else "supervised"],
+        config.batch,
+        config.patch or dataset.info.tile,
+        config.seed,
+        augment=config.augment,
+        balance=config.balance == "groups",
+        stored=not config.float_noise,
+        rank=rank,
+        world=world,
+    )
+    as_prepared = spec == dataset.info.noise and not config.float_noise
+
+    def validation() -> Iterator[Batch]:
+        return validation_batches(
+            valid,
+            None if as_prepared else level,
+            sigma=level.sigma,
+            seed=config.seed,
+            batch=config.batch,
+            tiles=config.valid_tiles,
+            stored=not config.float_noise,
+        )
+
+    return batches, validation
+
+
+@torch.no_grad()
+def _move_average(averaged: Model, model: Model, decay: float, step: int) -> None:
+    """Move the exponential moving average; it starts short, so that the first weights are soon forgotten."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1.0 - decay)
+
+
+def _initial_weights(source: Path, model: Model) -> Mapping[str, Tensor]:
+    if source.suffix == ".onnx":
+        from unnoise.export import weights_of
+
+        stored, own = weights_of(source), model.state_dict()
+        # A graph holds constants beside the weights.
+        return {name: tensor for name, tensor in stored.items() if name in own}
+    return checkpoint.load(Run(source).best if source.is_dir() else source)[0]
+
+
+def _summary(
+    config: TrainConfig, dataset: Dataset, model: Model, state: State, total: int | None, world: int
+) -> str:
+    length = f"{total:,} steps" if total else f"{config.minutes:g} minutes"
+    processes = f" × {world} processes" if world > 1 else ""
+    resumed = f", resumed at step {state.step:,}" if state.step else ""
+    return (
+        f"{config.model}: {parameters(model):,} parameters, {config.optimizer}, {config.loss}, "
+        f"noise {config.noise or dataset.info.noise}, {dataset.info.counts['train']:,} tiles, "
+        f"batch {config.batch}, {config.precision}, {torch.get_num_threads()} threads{processes}, "
+        f"{length}{resumed}"
+    )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a polite end of the loop; the second acts at once."""
+    seen = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
+        seen = True
+
+    try:
+        previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread, which alone receives signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: seen
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
