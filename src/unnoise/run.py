@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -340,8 +340,10 @@ class MetricsWriter:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, int(values["step"]))
 
-    def close(self) -> None:
-        """Finish the files."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self._writer:
             self._writer.close()

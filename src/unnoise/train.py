@@ -119,13 +119,16 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
         disable=not (progress and leads and sys.stderr.isatty()),
         file=sys.stderr,
     )
-    metrics = MetricsWriter(run, config.tensorboard) if leads else None
     started = time.perf_counter() - state.seconds
     saved_at = state.seconds
     losses: list[float] = []  # since the last validation, which was at:
     mark = (state.step, state.seconds)
     examples = prefetched(batches, state.step, total)
-    with _interrupts() as interrupted, contextlib.closing(examples), bar:
+    with contextlib.ExitStack() as cleanup:
+        interrupted = cleanup.enter_context(_interrupts())
+        cleanup.enter_context(contextlib.closing(examples))
+        cleanup.enter_context(bar)
+        metrics = cleanup.enter_context(MetricsWriter(run, config.tensorboard)) if leads else None
         for batch in () if state.finished else examples:
             done_part = (state.step if total else state.seconds) / end
             rate = learning_rate(
@@ -193,11 +196,9 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
         if leads:
             run.save_last(config, state, model, averaged, optimizer)
         log(f"stopped at step {state.step:,}; go on with: unnoise train {config.data} -o {run.path} --resume")
-    if metrics:
-        metrics.close()
-        if records := run.metrics():
-            picture = learning_curves({run.path.name: records}, "png")
-            (run.path / "learning_curve.png").write_bytes(picture)
+    if leads and (records := run.metrics()):
+        picture = learning_curves({run.path.name: records}, "png")
+        (run.path / "learning_curve.png").write_bytes(picture)
     return TrainResult(
         run.path, state.step, state.step * config.batch, state.seconds, state.best, state.finished
     )

@@ -28,7 +28,7 @@ class Normalized(Model):
         self.size_multiple, self.fixed_size, self.halo = model.size_multiple, model.fixed_size, model.halo
         self.register_buffer("mean", mean.reshape(-1, 3).float())
         self.register_buffer("std", std.reshape(-1, 3).float())
-        self.register_buffer("centres", (self.mean if centres is None else centres).reshape(-1, 3).float())
+        self.register_buffer("centres", (mean if centres is None else centres).reshape(-1, 3).float().clone())
 
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """See :class:`Model`."""

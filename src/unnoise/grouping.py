@@ -1,0 +1,200 @@
+"""Which files show the same photograph, and which split each photograph goes to.
+
+Crops of one photograph overlap, or share its light and its grain. When they fall into two splits the
+test score measures memory, so a photograph is the unit that is split. Putting two photographs into one
+group only coarsens the split, while taking one photograph for two leaks; in doubt the rules join.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from unnoise.errors import ConfigError
+
+SPLITS = ("train", "valid", "test")
+
+#: Crop-naming patterns by name, tried in this order on the file's name without its suffix; the first group
+#: names the photograph. Numbers of more than five digits are dates, times or serial numbers, not coordinates.
+PATTERNS: dict[str, str] = {
+    "roboflow copy": r"^(.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9A-Za-z]{16,}$",
+    "concrete wall": r"^(.*concrete_wall_\d+)_\d+$",
+    "DeepCrack": r"^(deepcrack_.+)-\d+$",
+    "Sylvie Chambon": r"^(sylvie_chambon_.*\d)[a-z]?$",
+    "name_x1_y2": r"^(.+?)[ _-](?:x|r|row)[_-]?\d+[ _-](?:y|c|col)[_-]?\d+$",
+    "name_tile1": r"^(.+?)[ _-](?:tile|patch|crop|part|piece)[_-]?\d+$",
+    "name_x_y_w_h": r"^(.+?)_\d{1,5}_\d{1,5}_\d{1,5}_\d{1,5}$",
+    "name_x_y": r"^(.+?)_\d{1,5}_\d{1,5}$",
+}
+
+WHOLE_FILE = "one file, one photograph"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How much one naming pattern explains.
+
+    Attributes:
+        pattern: a key of :data:`PATTERNS`, :data:`WHOLE_FILE`, or the user's expression.
+        files: number of files that it named.
+        photographs: number of different photographs among them.
+    """
+
+    pattern: str
+    files: int
+    photographs: int
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The photograph of every file.
+
+    Attributes:
+        group: relative path -> name of its photograph.
+        pattern: relative path -> what named it: a key of :data:`PATTERNS`, :data:`WHOLE_FILE`, or the user's
+            expression.
+        unnamed: files for which the user's expression finds no photograph; they are not in ``group``.
+    """
+
+    group: Mapping[str, str]
+    pattern: Mapping[str, str]
+    unnamed: tuple[str, ...]
+
+
+def compile_group_by(expression: str) -> re.Pattern[str]:
+    """Compile a user's expression for the photograph's name.
+
+    Raises:
+        ConfigError: it is no regular expression, or has no group.
+    """
+    try:
+        compiled = re.compile(expression)
+    except re.error as error:
+        raise ConfigError(
+            f"--group-by {expression!r} is not a regular expression: {error}",
+            hint="For example: --group-by '(IMG_[0-9]+)'.",
+        ) from None
+    if compiled.groups < 1:
+        raise ConfigError(
+            f"--group-by {expression!r} has no group",
+            hint=f"Put the part that names the photograph in parentheses: '({expression})'.",
+        )
+    return compiled
+
+
+def group_files(sources: Iterable[str], expression: str | None) -> Grouping:
+    """Name the photograph of each file.
+
+    Args:
+        sources: relative posix paths.
+        expression: regular expression, searched in the whole relative path; its first group names the
+            photograph. None tries :data:`PATTERNS` on the file's name, without regard to case or folder: two
+            folders may hold crops, or a copy in another format, of one photograph.
+
+    Raises:
+        ConfigError: the expression is none, or has no group.
+    """
+    own = None if expression is None else compile_group_by(expression)
+    rules = {name: re.compile(text, re.IGNORECASE) for name, text in PATTERNS.items()}
+    group: dict[str, str] = {}
+    pattern: dict[str, str] = {}
+    unnamed = []
+    for source in sorted(sources):
+        if own is not None:
+            found = own.search(source)
+            named = found.group(1) if found else None
+            if named is None:
+                unnamed.append(source)
+                continue
+            pattern[source], group[source] = own.pattern, named
+        else:
+            pattern[source], group[source] = _photograph(PurePosixPath(source).stem, rules)
+    return Grouping(group, pattern, tuple(unnamed))
+
+
+def explained(pattern: Mapping[str, str], group: Mapping[str, str]) -> tuple[Matched, ...]:
+    """What each pattern explains among the files of ``group``, in the order of :data:`PATTERNS`.
+
+    Args:
+        pattern: relative path -> pattern, as in :class:`Grouping`.
+        group: relative path -> photograph.
+    """
+    order = {name: index for index, name in enumerate((*PATTERNS, WHOLE_FILE))}
+    found: dict[str, list[str]] = {}
+    for source, photograph in group.items():
+        found.setdefault(pattern[source], []).append(photograph)
+    return tuple(
+        Matched(name, len(photographs), len(set(photographs)))
+        for name, photographs in sorted(found.items(), key=lambda item: order.get(item[0], -1))
+    )
+
+
+def _photograph(stem: str, rules: Mapping[str, re.Pattern[str]]) -> tuple[str, str]:
+    for name, rule in rules.items():
+        if found := rule.match(stem):
+            return name, found.group(1).casefold()
+    return WHOLE_FILE, stem.casefold()
+
+
+def join_identical(group: Mapping[str, str], digest: Mapping[str, str]) -> dict[str, str]:
+    """Join the groups that share a byte-identical file.
+
+    Args:
+        group: relative path -> photograph.
+        digest: relative path -> hash of the file's bytes; only its files are in the result.
+
+    Returns:
+        relative path -> photograph; joined groups take the first of their names in alphabetical order.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := parent.get(name, name)) != name:
+            parent[name] = parent.get(above, above)
+            name = above
+        return name
+
+    first: dict[str, str] = {}
+    for source in sorted(digest):
+        mine = root(group[source])
+        theirs = root(first.setdefault(digest[source], mine))
+        low, high = sorted((mine, theirs))
+        parent[high] = low
+    return {source: root(group[source]) for source in digest}
+
+
+def assign_splits(tiles: Mapping[str, int], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Decide the split of each photograph.
+
+    The photographs are taken in the order of a hash keyed by ``seed``, and each goes to the split that
+    lacks most tiles, so the result depends on the names, counts and seed alone, not on their order.
+
+    Args:
+        tiles: photograph -> number of its tiles.
+        shares: the parts of train, valid and test, adding up to 1.
+        seed: another seed gives another split.
+
+    Returns:
+        photograph -> split; no split is empty if there are at least three photographs.
+    """
+    order = sorted(tiles, key=lambda name: (_keyed(seed, name), name))
+    lacking = [share * sum(tiles.values()) for share in shares]
+    members: list[list[str]] = [[] for _ in shares]
+    for name in order:
+        most = max(range(len(shares)), key=lambda index: lacking[index])
+        members[most].append(name)
+        lacking[most] -= tiles[name]
+    for empty in [names for names in members if not names]:
+        giver = max(members, key=len)
+        if len(giver) > 1:
+            smallest = min(giver, key=lambda name: (tiles[name], order.index(name)))
+            giver.remove(smallest)
+            empty.append(smallest)
+    return {name: split for split, names in zip(SPLITS, members, strict=True) for name in names}
+
+
+def _keyed(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{name}".encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,194 @@
+"""Clean and noisy pictures side by side, in chunks: each is read once, by the worker that measures on it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from unnoise import images, noise
+from unnoise.errors import DataError
+from unnoise.noise import Noise
+from unnoise.tiles import Dataset, packed_path
+
+FloatArray = npt.NDArray[np.float32]
+Pictures = tuple[FloatArray, FloatArray]
+"""Clean and noisy, each float32 (N, H, W, C); clean in [0, 1]."""
+
+CHUNK_PIXELS = 84 * 56 * 56
+"""Pixels in a chunk: enough that handing it over costs little beside one filter."""
+
+
+class Chunk(Protocol):
+    """Where some pictures of one size are found; small, so that it can be handed to a worker.
+
+    Attributes:
+        ranks: place of each picture in a seeded order of all; those of low rank are a fair sample.
+    """
+
+    @property
+    def ranks(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    def read(self) -> Pictures:
+        """The pictures."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows of a data set's packed arrays.
+
+    Attributes:
+        data: the data set's folder.
+        split: train, valid or test.
+        rows: rising.
+        ranks: see :class:`Chunk`.
+    """
+
+    data: Path
+    split: str
+    rows: tuple[int, ...]
+    ranks: tuple[int, ...]
+
+    def read(self) -> Pictures:
+        """The tiles; noisy ones as they are stored, 8 bits and clipped."""
+        clean, noisy = (
+            np.load(packed_path(self.data, self.split, kind), mmap_mode="r", allow_pickle=False)
+            for kind in ("clean", "noisy")
+        )
+        rows = list(self.rows)
+        return _as_float(clean[rows]), _as_float(noisy[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A clean picture that gets its noise when it is read; the noise is not clipped.
+
+    Attributes:
+        name: keys the noise.
+        clean: a file, or float32 (H, W, C).
+        noise: what is added.
+        seed: of the noise, with the name.
+        ranks: see :class:`Chunk`.
+    """
+
+    name: str
+    clean: Path | FloatArray
+    noise: Noise
+    seed: int
+    ranks: tuple[int, ...]
+
+    def read(self) -> Pictures:
+        """The picture, alone in its stack.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        clean = images.read(self.clean).pixels if isinstance(self.clean, Path) else self.clean
+        noisy = noise.apply(self.noise, clean, noise.keyed_seed(self.seed, self.name, self.noise))
+        return clean[None], noisy[None]
+
+
+def _as_float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Clean and noisy pictures to measure on.
+
+    Attributes:
+        where: what they are, for people.
+        sigma: standard deviation of their noise in 8-bit units, or None where no number describes it.
+        names: of the pictures.
+        groups: colour group of each, or None where there are none.
+        chunks: the pictures, in the order of the names.
+    """
+
+    where: str
+    sigma: float | None
+    names: Sequence[str]
+    groups: npt.NDArray[np.int16] | None
+    chunks: tuple[Chunk, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def sample(self, count: int) -> list[tuple[FloatArray, FloatArray]]:
+        """Clean and noisy (H, W, C) of the ``count`` pictures of lowest rank, in the order of the ranks."""
+        ranked = ((rank, chunk, row) for chunk in self.chunks for row, rank in enumerate(chunk.ranks))
+        return [_one(chunk, row) for _, chunk, row in sorted(ranked, key=lambda each: each[0])[:count]]
+
+    def pick(self, index: int) -> tuple[FloatArray, FloatArray]:
+        """Clean and noisy (H, W, C) of one picture."""
+        firsts = np.cumsum([0, *(len(chunk.ranks) for chunk in self.chunks)])
+        at = bisect_right(firsts, index) - 1
+        return _one(self.chunks[at], index - int(firsts[at]))
+
+
+def _one(chunk: Chunk, row: int) -> tuple[FloatArray, FloatArray]:
+    clean, noisy = chunk.read()
+    return clean[row], noisy[row]
+
+
+def _ranks(count: int, seed: int) -> list[int]:
+    order = np.random.default_rng(seed).permutation(count)
+    return [int(rank) for rank in np.argsort(order)]
+
+
+def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int = 0) -> Pairs:
+    """Tiles of a data set with their stored noise.
+
+    Args:
+        dataset: prepared data set.
+        name: train, valid or test.
+        limit: take a seeded choice of so many tiles; None takes all.
+        seed: of that choice and of the ranks.
+
+    Raises:
+        DataError: there is no such split, or it is damaged.
+    """
+    split = dataset.split(name)
+    ranks = _ranks(len(split), seed)
+    rows = [row for row, rank in enumerate(ranks) if limit is None or rank < limit]
+    if not rows:
+        raise DataError(f"no tiles to measure on in {dataset.path}, {name}", hint="Ask for one at least.")
+    step = max(1, CHUNK_PIXELS // dataset.info.tile**2)
+    chunks = tuple(
+        Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part))
+        for part in (rows[start : start + step] for start in range(0, len(rows), step))
+    )
+    all_names = split.names
+    return Pairs(
+        where=f"{name} split of {dataset.path}",
+        sigma=noise.parse(dataset.info.noise).sigma,
+        names=[all_names[row] for row in rows],
+        groups=np.asarray(split.group)[rows],
+        chunks=chunks,
+    )
+
+
+def of_pictures(clean: Mapping[str, Path | FloatArray], added: Noise, *, where: str, seed: int = 0) -> Pairs:
+    """Clean pictures that get noise, each its own, keyed by seed, name and noise; it is not clipped.
+
+    Args:
+        clean: name -> file, or float32 (H, W, C) in [0, 1]; sizes may differ.
+        added: the noise.
+        where: what the pictures are, for people.
+        seed: of the noise and of the ranks.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not clean:
+        raise DataError(f"no pictures in {where}", hint="Give a folder of images.")
+    ranks = _ranks(len(clean), seed)
+    chunks = tuple(
+        Picture(name, picture, added, seed, (rank,))
+        for (name, picture), rank in zip(clean.items(), ranks, strict=True)
+    )
+    return Pairs(where, added.sigma, list(clean), None, chunks)

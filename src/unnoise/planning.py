@@ -1,0 +1,325 @@
+"""Which file becomes which: inputs, folders, patterns and one output to a list of tasks.
+
+All that can go wrong with names is found here, before any work: outputs that collide, that are inputs,
+that exist, that cannot be written.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from unnoise.errors import ConfigError
+from unnoise.formats import EXTENSIONS, format_of
+
+STREAM = "-"
+"""Stands for stdin as an input and for stdout as the output."""
+
+FIELDS = ("{reldir}", "{stem}", "{ext}")
+"""What a template may hold: the folder below the input, the name without its ending, the ending."""
+
+_TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", "~")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to denoise.
+
+    Attributes:
+        source: path, or :data:`STREAM`; likewise ``target``.
+        done: its output was there and is kept.
+        may_replace: its output may be replaced.
+    """
+
+    source: str
+    target: str
+    done: bool = False
+    may_replace: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        tasks: in the order of the inputs.
+        passed_over: why files in folders are left alone -> how many.
+    """
+
+    tasks: tuple[Task, ...]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> tuple[Task, ...]:
+        """The tasks that there is something to do for."""
+        return tuple(task for task in self.tasks if not task.done)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input file, its folder below the input that it was found in, and whether it was named itself."""
+
+    path: Path
+    reldir: str
+    named: bool
+
+
+# --- planning --------------------------------------------------------------------------------------
+
+
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    in_place: bool = False,
+) -> Plan:
+    """Work out which file becomes which.
+
+    Args:
+        inputs: files, folders (searched with all below), glob patterns, or ``-`` for stdin.
+        output: a file, a folder, a template with ``{reldir}``, ``{stem}``, ``{ext}``, or ``-`` for stdout.
+        overwrite: outputs that exist are replaced.
+        skip_existing: inputs whose output exists are left out.
+        in_place: every file is replaced by its result; ``output`` is None then.
+
+    Raises:
+        ConfigError: nothing to do, an input that is not there, or outputs that collide or exist.
+    """
+    if (output is None) != in_place:
+        raise ConfigError("say where the results go", hint="Use either -o OUT or --in-place.")
+    if STREAM in inputs or output == STREAM:
+        return _plan_stream(inputs, output, overwrite=overwrite, skip_existing=skip_existing)
+    passed_over: Counter[str] = Counter()
+    if output is None:
+        found = _unique(_find(inputs, None, passed_over), passed_over)
+        # A link's file is replaced, not the link.
+        tasks = [Task(str(item.path), str(item.path.resolve()), may_replace=True) for item in found]
+    else:
+        template = _template(output, inputs)
+        found = _unique(_find(inputs, _root(template), passed_over), passed_over)
+        tasks = _tasks(template, found, passed_over)
+        _check_collisions(tasks)
+        tasks = _check_existing(tasks, overwrite=overwrite, skip_existing=skip_existing)
+    if not tasks:
+        reasons = f" ({counted(passed_over)})" if passed_over else ""
+        raise ConfigError(
+            f"nothing to do: no images found{reasons}", hint=f"Images end in {', '.join(EXTENSIONS)}."
+        )
+    _check_folders(tasks)
+    return Plan(tuple(tasks), dict(passed_over))
+
+
+def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool, skip_existing: bool) -> Plan:
+    if len(inputs) != 1 or output is None:
+        raise ConfigError("stdin and stdout take one picture", hint="Give one input and one output with '-'.")
+    source = inputs[0]
+    if output == STREAM and sys.stdout.isatty():
+        raise ConfigError("a picture is not written to a terminal", hint="Redirect it: ... -o - > out.png")
+    if source != STREAM:
+        found = list(_find(inputs, None, Counter()))
+        if len(found) != 1 or not found[0].named:
+            raise ConfigError("stdout takes one picture", hint="Give one file, or a folder as the output.")
+        return Plan((Task(str(found[0].path), STREAM),))
+    if output == STREAM:
+        return Plan((Task(STREAM, STREAM),))
+    if any(name in output for name in FIELDS) or Path(output).is_dir():
+        raise ConfigError("a picture from stdin has no name", hint="Give the output file's name.")
+    format_of(output)
+    tasks = _check_existing([Task(STREAM, output)], overwrite=overwrite, skip_existing=skip_existing)
+    _check_folders(tasks)
+    return Plan(tuple(tasks))
+
+
+def _template(output: str, inputs: Sequence[str]) -> str:
+    """The output in template form."""
+    if "{" in output or "}" in output:
+        rest = output
+        for name in FIELDS:
+            rest = rest.replace(name, "")
+        if "{" in rest or "}" in rest or "{stem}" not in output:
+            raise ConfigError(
+                f"the output template {output!r} needs {{stem}}, and knows {', '.join(FIELDS)} alone",
+                hint="For example: out/{reldir}/{stem}_clean{ext}",
+            )
+        return output
+    path = Path(output)
+    is_folder = path.is_dir() or output.endswith(("/", os.sep))
+    one_file = len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_pattern(inputs[0])
+    if not is_folder and path.suffix.lower() in EXTENSIONS:
+        if not one_file:
+            raise ConfigError(
+                f"several inputs cannot become the one file {output}", hint="Give a folder or a template."
+            )
+        return output
+    if not is_folder and path.suffix and one_file:
+        format_of(path)  # says which endings there are
+    return os.path.join(output, "{reldir}", "{stem}{ext}")  # noqa: PTH118 - keeps braces and dots as typed
+
+
+def _root(template: str) -> Path | None:
+    """The folder below which all outputs lie, where the template names one."""
+    before, brace, _ = template.partition("{")
+    folder = before[: before.rfind("/") + 1] if brace else ""
+    return Path(folder) if folder else None
+
+
+def _is_pattern(text: str) -> bool:
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def _find(inputs: Iterable[str], out: Path | None, passed_over: Counter[str]) -> Iterator[Found]:
+    missing = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            yield from _walk(path, path, None if out is None else out.resolve(), passed_over)
+        elif _is_pattern(text):
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+            # A pattern such as ** matches folders too, and all that lies in them.
+            files = [match for match in matches if not match.is_dir()]
+            missing += [] if files else [text]
+            for file in files:
+                if reason := _passed_over(file):
+                    passed_over[reason] += 1
+                else:
+                    yield Found(file, str(file.parent.relative_to(_fixed_part(text))), named=False)
+        elif os.path.lexists(path):
+            yield Found(path, "", named=True)
+        else:
+            missing.append(text)
+    if missing:
+        raise ConfigError(f"no such file: {_listed(missing)}", hint="Check the names; nothing was done.")
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folders of a pattern before its first wildcard."""
+    parts = Path(pattern).parts
+    magic = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:magic])
+
+
+def _walk(folder: Path, base: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[Found]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        passed_over["in folders that cannot be read"] += 1
+        return
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith("."):
+            # Links to folders can lead round in a circle; an output folder is no input.
+            if entry.is_symlink():
+                passed_over["links to folders"] += 1
+            elif out is None or entry.resolve() != out:
+                yield from _walk(entry, base, out, passed_over)
+        elif reason := _passed_over(entry):
+            passed_over[reason] += 1
+        else:
+            yield Found(entry, str(folder.relative_to(base)), named=False)
+
+
+def _passed_over(path: Path) -> str:
+    """Why a file that was not named itself is left alone, or an empty text."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.name.lower().endswith(_TEMPORARY):
+        return "temporary"
+    if path.suffix.lower() not in EXTENSIONS:
+        return "no images"
+    return "" if path.is_file() else "no regular files"
+
+
+def _unique(found: Iterable[Found], passed_over: Counter[str]) -> list[Found]:
+    first: dict[str, Found] = {}
+    for item in found:
+        place = os.path.abspath(item.path)  # noqa: PTH100 - resolving links would join two names
+        if place in first:
+            passed_over["named twice"] += 1
+        else:
+            first[place] = item
+    return list(first.values())
+
+
+def _tasks(template: str, found: Sequence[Found], passed_over: Counter[str]) -> list[Task]:
+    """Each input with its output, without inputs that are what this very command has made before."""
+    tasks = [Task(str(item.path), _fill(template, item)) for item in found]
+    owner = {_key(task.target): task.source for task in tasks}
+    kept = []
+    for item, task in zip(found, tasks, strict=True):
+        if item.named or owner.get(_key(task.source), task.source) == task.source:
+            kept.append(task)
+        else:
+            passed_over["outputs of an earlier run"] += 1
+    return kept
+
+
+def _fill(template: str, item: Found) -> str:
+    values = {"{reldir}": item.reldir or ".", "{stem}": item.path.stem, "{ext}": item.path.suffix}
+    return os.path.normpath(re.sub(r"\{\w+\}", lambda match: values[match[0]], template))
+
+
+def _key(path: str) -> str:
+    """Equal for names that some file system takes for one: case, composed and decomposed letters."""
+    return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
+
+
+def _check_collisions(tasks: Sequence[Task]) -> None:
+    sources = {_key(task.source): task.source for task in tasks}
+    targets: dict[str, str] = {}
+    clashes = []
+    for task in tasks:
+        key = _key(task.target)
+        if key in sources:
+            clashes.append(f"{task.target} is an input")
+        elif key in targets:
+            clashes.append(f"{targets[key]} and {task.source} would both become {task.target}")
+        targets.setdefault(key, task.source)
+    if clashes:
+        raise ConfigError(
+            f"outputs collide: {_listed(clashes)}",
+            hint="Use another folder, or a template such as out/{reldir}/{stem}_clean{ext}.",
+        )
+
+
+def _check_existing(tasks: Sequence[Task], *, overwrite: bool, skip_existing: bool) -> list[Task]:
+    there = {task.target for task in tasks if os.path.lexists(task.target)}
+    folders = [target for target in there if Path(target).is_dir()]
+    if folders:
+        raise ConfigError(f"a folder is in the way: {_listed(folders)}", hint="Use another output.")
+    if there and not (overwrite or skip_existing):
+        raise ConfigError(
+            f"exists already: {_listed(sorted(there))}",
+            hint="Use --overwrite to replace, or --skip-existing to go on where you stopped.",
+        )
+    return [
+        replace(task, done=skip_existing and task.target in there, may_replace=overwrite) for task in tasks
+    ]
+
+
+def _check_folders(tasks: Sequence[Task]) -> None:
+    """Rights are asked for before hours are spent."""
+    for parent in {Path(task.target).parent for task in tasks if not task.done}:
+        nearest = next(
+            folder for folder in (parent.absolute(), *parent.absolute().parents) if folder.exists()
+        )
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise ConfigError(f"{nearest}: cannot be written to", hint="Use another output folder.")
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """``3 hidden, 1 temporary`` for a person."""
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(numbers.items()))

@@ -1,0 +1,159 @@
+"""Scores of methods on pictures, and the files that they are written to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unnoise.errors import ConfigError
+from unnoise.metrics import METRICS
+from unnoise.results import MethodResult
+from unnoise.search import Search
+
+Doubles = npt.NDArray[np.float64]
+
+MSE, PSNR, SSIM = (list(METRICS).index(name) for name in ("mse", "psnr", "ssim"))
+"""Where the metrics stand in the last axis of a score array."""
+
+SCORES_NAME = "scores.jsonl"
+METHODS_NAME = "methods.jsonl"
+SEARCHES_NAME = "searches.jsonl"
+FIGURE_NAME = "figure.png"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture's scores under one method; output clipped to [0, 1].
+
+    Attributes:
+        method: name of the method.
+        name: of the picture.
+        group: its colour group, or None where there are none.
+        mse: mean squared error, pixels in [0, 1].
+        psnr: dB; None where it is infinite.
+        ssim: None where the picture is smaller than its window.
+    """
+
+    method: str
+    name: str
+    group: int | None
+    mse: float
+    psnr: float | None
+    ssim: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of several methods on the same noisy pictures.
+
+    Attributes:
+        where: the pictures, for people.
+        names: of the pictures.
+        groups: their colour groups, or None where there are none.
+        methods: a summary of each method; ``tiles`` counts pictures.
+        scores: (methods, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
+        timed: what :attr:`MethodResult.ms_per_tile` is, in words.
+    """
+
+    where: str
+    names: Sequence[str]
+    groups: npt.NDArray[np.int16] | None
+    methods: tuple[MethodResult, ...]
+    scores: Doubles
+    timed: str
+
+    def records(self) -> Iterator[Record]:
+        """A record for each method and picture."""
+        for method, scores in zip(self.methods, self.scores, strict=True):
+            for index, (name, row) in enumerate(zip(self.names, scores, strict=True)):
+                group = None if self.groups is None else int(self.groups[index])
+                yield Record(
+                    method.name, name, group, float(row[MSE]), _finite(row[PSNR]), _finite(row[SSIM])
+                )
+
+
+def check_outputs(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Make the folder, and see that the files to be written there would replace none.
+
+    Raises:
+        ConfigError: they would, and ``overwrite`` is not set; or the folder cannot be made.
+    """
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise ConfigError(
+            f"{folder} holds {', '.join(there)} already", hint="Take another -o, or --overwrite."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}", hint="Take another -o.") from None
+
+
+def plain(record: object) -> dict[str, Any]:
+    """A record as JSON's plain values; numbers that are not finite become None."""
+    return {key: _plain(value) for key, value in asdict(record).items()}  # type: ignore[call-overload]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return _finite(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write a line for each picture and method, and a line for each method; return the files."""
+    return [
+        _write_lines(folder / SCORES_NAME, map(plain, evaluation.records())),
+        _write_lines(folder / METHODS_NAME, map(plain, evaluation.methods)),
+    ]
+
+
+def write_searches(searches: Sequence[Search], folder: Path) -> Path:
+    """Write a line for each setting of each filter."""
+    lines = (
+        {
+            "filter": each.name,
+            "settings": dict(setting.filter.settings),
+            "mse": setting.mse,
+            "images": each.pictures,
+        }
+        for each in searches
+        for setting in each.settings
+    )
+    return _write_lines(folder / SEARCHES_NAME, lines)
+
+
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
+    """Line by line, since there may be millions; beside the target, so that it is never half there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            for record in records:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", hint="Check the room and the rights."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

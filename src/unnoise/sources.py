@@ -1,0 +1,177 @@
+"""Files of a training set: finding them, checking them, decoding them to 8-bit RGB."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from unnoise.errors import DataError, ImageError
+
+#: Suffixes of the files in a folder that are taken for images; a file given by name is always taken.
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
+    # without a reader here: listed all the same, so that they are named as skipped and not passed over
+    | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".eps", ".psd", ".exr"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)
+
+#: The files by which a folder is known for a data set that this program wrote.
+MARKERS = ("dataset.json", "manifest.jsonl")
+
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "YCbCr"})
+_ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An image file to be read.
+
+    Attributes:
+        path: where it lies.
+        source: its relative path with forward slashes, unique in the data set.
+    """
+
+    path: Path
+    source: str
+
+
+def find_sources(roots: Sequence[Path], output: Path) -> list[SourceFile]:
+    """List the image files below ``roots``, each once, sorted by relative path.
+
+    Links to folders are followed, but no folder is entered twice. Hidden files, ``output`` and folders that
+    hold a prepared data set are passed over. With several roots a relative path starts with its root's name.
+
+    Raises:
+        DataError: a root does not exist, or is neither a file nor a folder.
+    """
+    output = output.resolve()
+    taken: set[str] = set()
+    seen: set[Path] = set()
+    found = []
+    for root in roots:
+        if root.is_dir():
+            prefix = _unused(root.resolve().name, taken) + "/" if len(roots) > 1 else ""
+            files = _walk(root, prefix, output, set())
+        elif root.is_file():
+            files = iter([(root, _unused(root.name, taken))])
+        else:
+            raise DataError(
+                f"source {_shown(root)} {'is not a file or folder' if root.exists() else 'does not exist'}",
+                hint="Give a folder of images, or image files.",
+            )
+        for path, source in files:
+            real = path.resolve()
+            if real not in seen:
+                seen.add(real)
+                found.append(SourceFile(path, source))
+    return sorted(found, key=lambda file: file.source)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    taken.add(candidate)
+    return candidate
+
+
+def _walk(folder: Path, prefix: str, output: Path, entered: set[Path]) -> Iterator[tuple[Path, str]]:
+    real = folder.resolve()
+    if real in entered or real == output or all((folder / marker).is_file() for marker in MARKERS):
+        return
+    entered.add(real)
+    with os.scandir(folder) as listing:
+        entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda e: e.name)
+    for entry in entries:
+        path = folder / entry.name
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # a dangling link, or a link to itself
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, f"{prefix}{entry.name}/", output, entered)
+        elif stat.S_ISREG(mode) and path.suffix.lower() in SUFFIXES:
+            yield path, prefix + entry.name
+
+
+def _shown(path: object) -> str:
+    """A path for a message: what a terminal cannot print is escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of an image file: upright 8-bit RGB (H, W, 3).
+
+    The whole file is decoded by Pillow, which fails where it is cut off.
+
+    Raises:
+        ImageError: not an image, damaged, too many pixels, or of a kind that 8-bit RGB cannot hold; the
+            message is the reason, without the file's name.
+    """
+    if not data:
+        raise ImageError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is merely odd is none of the tiles' business
+            with Image.open(io.BytesIO(data)) as probe:
+                _refuse_unsuited(probe, data)
+                probe.verify()
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                return np.asarray(_to_rgb(_upright(image)))
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("not an image, or of a format without a reader here") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too many pixels: {error}") from None
+    except Exception as error:  # decoders raise whatever their format's parser stumbles over
+        raise ImageError(f"damaged: {error or type(error).__name__}") from None
+
+
+def _refuse_unsuited(image: Image.Image, data: bytes) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind the photograph
+        raise ImageError(f"animated or of several pages ({frames})")
+    # Pillow reads 16-bit colour as 8 bits without a word, so the header is asked.
+    bits = data[24] if image.format == "PNG" else 8
+    if image.format == "TIFF":
+        tag = getattr(image, "tag_v2", {}).get(258, (1,))
+        bits = max(tag) if isinstance(tag, tuple) else int(tag)
+    if bits > 8 or image.mode.startswith(("I", "F")):
+        raise ImageError("more than 8 bits a channel: convert it to 8-bit first")
+    if image.mode not in _PLAIN_MODES | _ALPHA_MODES:
+        raise ImageError(f"colour mode {image.mode}: convert it to RGB first")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        whole = image.convert("RGBA")
+        low, _ = whole.getchannel("A").getextrema()
+        if isinstance(low, int | float) and low < 255:
+            raise ImageError("has transparent pixels: flatten it first")
+        image = whole
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # broken EXIF says nothing about the pixels
+        return image
+    return ImageOps.exif_transpose(image) if turned else image
