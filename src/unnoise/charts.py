@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from unnoise.errors import UnknownName
+from unnoise.markup import printable, text
 
 Record = Mapping[str, float]
 Records = Sequence[Record]
@@ -56,7 +56,7 @@ def learning_curves(
         axes.set_yscale("log")
         for (label, records), colour in zip(series.items(), _cycle(len(series)), strict=True):
             valid = _points(records, key, "valid_mse")
-            axes.plot(*valid, color=colour, linewidth=2, marker="o", markersize=3, label=label)
+            axes.plot(*valid, color=colour, linewidth=2, marker="o", markersize=3, label=_legend(label))
         low, high = axes.get_ylim()
         for (_, records), colour in zip(series.items(), _cycle(len(series)), strict=True):
             axes.plot(*_points(records, key, "train_loss"), color=colour, linewidth=1, alpha=0.3)
@@ -68,7 +68,7 @@ def learning_curves(
         for label, error in references.items():
             axes.axhline(error, color="#6b6b6b", linewidth=1, linestyle="--")
             axes.annotate(
-                label,
+                _legend(label),
                 (1, error),
                 xycoords=("axes fraction", "data"),
                 xytext=(-4, 3),
@@ -90,6 +90,12 @@ def learning_curves(
         stream = io.BytesIO()
         figure.savefig(stream, format=format, metadata={"Date": None} if format == "svg" else None)
     return stream.getvalue()
+
+
+def _legend(label: str) -> str:
+    """A label as matplotlib shows it letter by letter: no formulas, and none is hidden for its underscore."""
+    shown = printable(label).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _cycle(count: int) -> list[str]:
@@ -170,7 +176,7 @@ def curves_svg(
         room: pixels on the right for a label at the end of each curve; 0 leaves those to a legend.
     """
     plot = _Plot.around(curves, levels, width, height, room)
-    spoken = html.escape(f"Validation error over tiles seen. {_spoken(curves, levels)}")
+    spoken = text(f"Validation error over tiles seen. {_spoken(curves, levels)}")
     inner = "\n".join(
         [
             *plot.grid(),
@@ -227,7 +233,7 @@ class _Plot:
             yield f'<path class="level" d="M{self.x.start} {at:.1f}H{self.x.end}"/>'
             if not room:
                 place = f'x="{self.x.end - 2}" y="{at + (-5 if error == highest else 14):.1f}"'
-                yield f'<text class="tick end" {place}>{html.escape(label)}</text>'
+                yield f'<text class="tick end" {place}>{text(label)}</text>'
 
     def curves(self, curves: Sequence[Line], name: str) -> Iterator[str]:
         x, y = self.x, self.y
@@ -251,7 +257,7 @@ class _Plot:
         )
         for (error, label, style), at in zip(found, places, strict=True):
             yield (
-                f'<text class="{style}" x="{self.x.end + 10}" y="{at + 4:.1f}">{html.escape(label)} '
+                f'<text class="{style}" x="{self.x.end + 10}" y="{at + 4:.1f}">{text(label)} '
                 f'<tspan class="tick">{error:.6f}</tspan></text>'
             )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from unnoise import findings
 from unnoise.charts import Line, curves_svg, line
 from unnoise.findings import number, times
-from unnoise.markup import NONE, as_mse, as_whole, cell, css, head, note, row, table, text
+from unnoise.markup import NONE, as_mse, as_whole, cell, css, head, note, row, settings, table, text
 from unnoise.published import BLUR, BLUR_SIGMAS
 from unnoise.results import BlurTable, MethodResult, Results
 
@@ -19,7 +19,7 @@ Colours = Mapping[str, int]
 def groups_section(results: Results) -> str:
     """Errors per colour group, under a swatch of each group's centre; empty where nothing was grouped."""
     groups = results.dataset.colour_groups
-    methods = [method for method in results.ranked() if method.groups]
+    methods = [method for method in results.contenders() if method.groups]
     if not groups or not methods:
         return ""
     total = sum(group.size for group in groups) or 1
@@ -34,7 +34,7 @@ def groups_section(results: Results) -> str:
         )
     errors = {method.name: {score.group: score.mse for score in method.groups} for method in methods}
     base = errors.get(results.baseline, {})
-    lowest = {i: min((each.get(i, math.inf) for each in errors.values())) for i in range(len(groups))}
+    lowest = {i: min(each.get(i, math.inf) for each in errors.values()) for i in range(len(groups))}
     rows = []
     for method in methods:
         cells = []
@@ -44,11 +44,11 @@ def groups_section(results: Results) -> str:
             cells.append(cell(f"{as_mse(error)}{ratio}", "best" * (error == lowest[i])))
         rows.append(row(text(method.label), cells, "input" * (method.kind == "input")))
     return (
-        "<p>Tiles were grouped by their mean colour, by k-means on the training split; the square shows a group's "
-        f"centre. {text(findings.colour_groups(results))}</p>"
+        "<p>Tiles were grouped by their mean colour, by k-means on the training split; the square shows a "
+        f"group's centre. {text(findings.colour_groups(results))}</p>"
         + table(
-            "Test MSE in each colour group; beside it, the ratio to the tuned blur in the same group. Green: the "
-            "group's lowest.",
+            "Test MSE in each colour group; beside it, the ratio to the tuned blur in the same group. "
+            "Green: the group's lowest.",
             head(titles),
             rows,
         )
@@ -81,8 +81,9 @@ def blur_section(results: Results) -> str:
         chosen=(low, BLUR_SIGMAS[BLUR[low].index(min(BLUR[low]))]),
     )
     return (
-        f"<p>The choice was made on the validation split: kernel {blur.chosen[0]}, sigma {blur.chosen[1]:g}. The "
-        f"table shows the test split, where this scores {as_mse(tested[blur.chosen])}. {fate} With sigma 0, OpenCV "
+        f"<p>The choice was made on the validation split: kernel {blur.chosen[0]}, sigma "
+        f"{blur.chosen[1]:g}. The table shows the test split, where this scores "
+        f"{as_mse(tested[blur.chosen])}. {fate} With sigma 0, OpenCV "
         'derives sigma from the kernel. Deeper colour is a larger error.</p><div class="pair">'
         + _heat(blur, "Here, test MSE")
         + _heat(published, "Published, other photographs: not comparable directly")
@@ -115,7 +116,7 @@ def searches_section(results: Results) -> str:
         grid = "<br>".join(f"{text(name)}: {text(', '.join(values))}" for name, values in search.grid.items())
         edge = f"yes: {text(', '.join(search.at_edge))}" if search.at_edge else "no"
         cells = [
-            cell(text(search.winner), "text wrap"),
+            cell(settings(search.winner), "text wrap"),
             cell(as_mse(search.valid_mse)),
             cell(edge, "text"),
             cell(f"{search.settings:,}"),
@@ -129,8 +130,8 @@ def searches_section(results: Results) -> str:
         " Where the winner is at the edge of what was tried, values beyond might do better." if edges else ""
     )
     return (
-        "<p>Each filter was run over its whole grid on validation tiles. The setting with the lowest MSE was frozen "
-        f"and scored once on the test tiles.{warning}</p>"
+        "<p>Each filter was run over its whole grid on validation tiles. The setting with the lowest MSE "
+        f"was frozen and scored once on the test tiles.{warning}</p>"
         + table("The searches, lowest validation error first", head(titles, (0, 1, 3, 6)), rows)
     )
 
@@ -141,8 +142,9 @@ def curves_section(results: Results, colours: Colours) -> str:
     if not curves:
         return ""
     return (
-        "<p>Error on validation tiles while each network trained, against the training tiles that it had seen; "
-        "a tile that is seen twice counts twice. Dashed: what the filters reach on the validation split. Both axes "
+        "<p>Error on validation tiles while each network trained, against the training tiles that it had "
+        "seen; a tile that is seen twice counts twice. Dashed: what the filters reach on the validation "
+        "split. Both axes "
         "are logarithmic.</p>" + _chart(results, curves, "curves-chart", width=1110, height=430, room=330)
     )
 
@@ -204,8 +206,8 @@ def _chart(results: Results, curves: Sequence[Line], name: str, *, width: int, h
     """One chart for desks, one for phones with a legend; the page's CSS shows one of them."""
     # On the validation split where the filter was searched there, as the curves are.
     valid = {search.name: search.valid_mse for search in results.searches}
-    filters = [method for method in results.ranked("filter") if method.name == results.baseline]
-    filters = [*filters, *results.ranked("filter")[:1]]
+    filters = [method for method in results.contenders("filter") if method.name == results.baseline]
+    filters = [*filters, *results.contenders("filter")[:1]]
     levels = {method.label: valid.get(method.name, method.mse) for method in filters}
     items = "".join(
         f'<li><span class="key c{curve.colour}"></span>{text(curve.label)} '

@@ -54,6 +54,7 @@ def export_run(
     """
     model, config, meta = Run(run).trained_model()
     out = out or Run(run).network
+    extra = dict(card or {})
     facts = {
         "schema": 1,
         "name": name or run.name,
@@ -69,10 +70,10 @@ def export_run(
         "gmac_256": round(multiply_adds(model, model.fixed_size or 256) / 1e9, 3)
         if not model.fixed_size
         else None,
-        "training": _training_facts(config, meta),
+        "training": {**_training_facts(config, meta), **extra.pop("training", {})},
         "licence": "not stated",
-        "scores": {"valid_mse": meta["valid_mse"]},
-        **(card or {}),
+        "scores": {"valid_mse": meta["valid_mse"], **extra.pop("scores", {})},
+        **extra,
     }
     proto = to_onnx(model)
     facts["weights_sha256"] = _hash_of_weights(proto)

@@ -16,7 +16,7 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 def verdict(results: Results) -> list[str]:
     """The answer in one to three plain sentences, winners and losers alike."""
-    networks, filters = _contenders(results), results.ranked("filter")
+    networks, filters = _networks(results), results.contenders("filter")
     if not networks:
         return (
             [_filters_only(results, filters[0])]
@@ -28,7 +28,7 @@ def verdict(results: Results) -> list[str]:
     baseline = results.method(results.baseline)
     if baseline.kind == "filter":
         sentences.append(_against_baseline(results, networks, baseline))
-    useless = [m for m in networks if any(m.mse >= n.mse * (1 - LEVEL) for n in results.ranked("input"))]
+    useless = [m for m in networks if any(m.mse >= n.mse * (1 - LEVEL) for n in results.contenders("input"))]
     if useless:
         sentences.append(f"{_listed([m.label for m in useless])} left the noise as it was, or made it worse.")
     return sentences
@@ -41,17 +41,18 @@ def caveats(results: Results) -> list[str]:
     if info.stored_noise.warning:
         found.append(info.stored_noise.warning)
     if unequal_training(results.ranked("network")):
-        found.append("The networks did not all get the same training: a note at the table says who got how much.")
+        found.append("The networks did not get equal training: a note at the table says who got how much.")
     photographs = info.photographs["test"]
     if photographs < _FEW_PHOTOGRAPHS:
         found.append(
             f"The test split holds only {count(photographs, 'photograph')}: "
             "other photographs could order the methods differently."
         )
-    scored = {method.tiles for method in results.methods}
-    if len(scored) > 1:
-        fewer = [f"{m.label} ({m.tiles:,})" for m in results.ranked() if m.tiles < max(scored)]
-        found.append(f"Not every method was scored on all {max(scored):,} test tiles: {_listed(fewer)}.")
+    others = [f"{m.label} ({m.tiles:,})" for m in results.ranked() if m not in results.contenders()]
+    if others:
+        found.append(
+            f"Scored on another number of tiles, and so not comparable with the rest: {_listed(others)}."
+        )
     return found
 
 
@@ -111,7 +112,7 @@ def optimizers(results: Results) -> str:
 
 def colour_groups(results: Results) -> str:
     """Where the best network gains most and least over the baseline."""
-    networks = results.ranked("network")
+    networks = results.contenders("network")
     baseline = {score.group: score for score in results.method(results.baseline).groups}
     if not networks:
         return ""
@@ -122,8 +123,9 @@ def colour_groups(results: Results) -> str:
     low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     if ratios[high] < ratios[low] * 1.05:
         return f"{best.label} gains about as much in every group."
+    blur = results.method(results.baseline).label
     return (
-        f"Against {results.method(results.baseline).label}, {best.label} does best in group {low + 1} "
+        f"Against the tuned {blur}, {best.label} does best in group {low + 1} "
         f"({times(ratios[low])} its error) and worst in group {high + 1} ({times(ratios[high])})."
     )
 
@@ -147,16 +149,16 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}\N{NO-BREAK SPACE}×" if math.isfinite(ratio) else "–"
 
 
-def _contenders(results: Results) -> list[MethodResult]:
-    """Every network, the best first; of those that differ in the optimiser alone, the best."""
-    networks = results.ranked("network")
+def _networks(results: Results) -> list[MethodResult]:
+    """The networks, the best first; of those that differ in the optimiser alone, the best."""
+    networks = results.contenders("network")
     variants = [method.name for method in networks if method.name in results.optimizers]
     return [method for method in networks if method.name not in variants[1:]]
 
 
 def _against_filters(results: Results, best: MethodResult, rival: MethodResult | None) -> str:
     if rival is None:
-        noisy = results.ranked("input")
+        noisy = results.contenders("input")
         scale = f", {times(best.mse / noisy[0].mse)} that of the noisy input" if noisy else ""
         return f"On these photographs, {best.label} leaves the least error{scale}; no filter was compared."
     ratio = best.mse / rival.mse
@@ -208,7 +210,7 @@ def _spelt(value: int) -> str:
 
 
 def _filters_only(results: Results, best: MethodResult) -> str:
-    noisy = results.ranked("input")
+    noisy = results.contenders("input")
     scale = f": {times(best.mse / noisy[0].mse)} the error of the noisy input" if noisy else ""
     return f"On these photographs, the best tuned filter is {best.label}{scale}. No network was compared."
 

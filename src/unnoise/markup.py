@@ -11,13 +11,20 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def printable(value: object) -> str:
-    """Text in a line that every encoding of Unicode takes: what cannot be shown, as in file names, is escaped."""
-    return "".join(c if c.isprintable() or c == NO_BREAK else c.encode("unicode_escape").decode() for c in str(value))
+    """Text in one line that can be shown and encoded; what else there is, as in file names, is escaped."""
+    return "".join(
+        c if c.isprintable() or c == NO_BREAK else c.encode("unicode_escape").decode() for c in str(value)
+    )
 
 
 def text(value: object) -> str:
     """Any text, safe between tags and in quoted attributes."""
     return html.escape(printable(value))
+
+
+def settings(value: str) -> str:
+    """``ksize=7,sigma=0`` as HTML that may break after commas."""
+    return text(value).replace(",", ",<wbr>")
 
 
 def as_mse(value: float) -> str:

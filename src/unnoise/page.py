@@ -25,6 +25,7 @@ from unnoise.markup import (
     note,
     number_cell,
     row,
+    settings,
     table,
     text,
 )
@@ -42,7 +43,7 @@ def render_html(results: Results, figure_png: bytes | None) -> str:
 
     Args:
         results: all that the page says.
-        figure_png: ten columns of noisy | denoised | original tiles, a block of rows a method; None leaves it out.
+        figure_png: ten columns of noisy | denoised | original tiles, a block of rows a method; or None.
 
     Returns:
         A whole document without any reference to another file or to the network; every text from
@@ -55,7 +56,7 @@ def render_html(results: Results, figure_png: bytes | None) -> str:
         ("scores", "Every method, scored on the test tiles", _scores(results, colours)),
         ("published", "Beside the published numbers", _published(results)),
         ("groups", "By colour", groups_section(results)),
-        ("blur", "How the GaussianBlur was tuned", blur_section(results)),
+        ("blur", "How the Gaussian blur was tuned", blur_section(results)),
         ("searches", "How the filters were tuned", searches_section(results)),
         ("curves", "How the networks learned", curves_section(results, colours)),
         ("optimisers", "Which optimiser", optimizers_section(results, colours)),
@@ -88,10 +89,11 @@ def _read(name: str) -> str:
 
 def _top(results: Results) -> str:
     first, *others = findings.verdict(results)
-    when = f"{results.created[:16].replace('T', ' ')} · preset {results.preset} · {number(results.elapsed_minutes)} minutes"
+    when = results.created[:16].replace("T", " ")
+    facts = f"{when} · preset {results.preset} · {number(results.elapsed_minutes)} minutes"
     parts = [
         "<header><h1>How well can these photographs be denoised?</h1>",
-        f'<p class="by">unnoise experiment · {text(when)}</p>',
+        f'<p class="by">unnoise experiment · {text(facts)}</p>',
         f'<p class="lead">{text(first)}</p>',
         *(f'<p class="second">{text(sentence)}</p>' for sentence in others),
         _steps(results),
@@ -107,8 +109,8 @@ def _steps(results: Results) -> str:
     for title, methods in (
         ("noisy input", results.ranked("input")),
         ("tuned blur", [results.method(results.baseline)]),
-        ("best tuned filter", results.ranked("filter")),
-        ("best network", results.ranked("network")),
+        ("best tuned filter", results.contenders("filter")),
+        ("best network", results.contenders("network")),
     ):
         if methods:
             titles.setdefault(methods[0].name, []).append(title)
@@ -130,11 +132,12 @@ def _data(results: Results) -> str:
     which = f"all {scored:,}" if scored == available else f"{scored:,} of the {available:,}"
     stored = "without loss" if info.format == "png" else f"as {text(info.format.upper())}"
     parts = [
-        f"<p>{count(info.files, 'file')} of {count(photographs, 'photograph')} were cut into {tiles:,} tiles of "
-        f"{info.tile} × {info.tile} pixels. The noise is <code>{text(info.noise)}</code> (strength on the 0–255 "
-        f"scale), and the noisy tiles were stored {stored}. A photograph belongs to one split alone: no network "
-        "is tested on a photograph that it learned from. Settings were chosen on the validation split. Then "
-        f"{which} test tiles were scored, with the same noisy pixels for every method.</p>",
+        f"<p>{count(info.files, 'file')} of {count(photographs, 'photograph')} were cut into {tiles:,} "
+        f"tiles of {info.tile} × {info.tile} pixels. The noise is <code>{text(info.noise)}</code> "
+        f"(strength on the 0–255 scale), and the noisy tiles were stored {stored}. A photograph belongs to "
+        "one split alone: no network is tested on a photograph that it learned from. Settings were chosen "
+        f"on the validation split. Then {which} test tiles were scored, with the same noisy pixels for "
+        "every method.</p>",
         note([info.stored_noise.warning]),
     ]
     uses = {
@@ -196,17 +199,22 @@ def _scores(results: Results, colours: dict[str, int]) -> str:
     ]
     columns[1] = columns[1].replace('"text"', '"text desk"')
     columns[2] = columns[2].replace(">", ' aria-sort="ascending">', 1)
-    thead = (
-        '<thead><tr class="over"><td></td><td class="desk"></td><td colspan="2"></td><th scope="colgroup" colspan="2">PSNR, dB</th>'
-        '<td colspan="3"></td><th scope="colgroup" colspan="3">training received</th></tr>'
-        f"<tr>{''.join(columns)}</tr></thead>"
-    )
+    gap = '<td></td><td class="desk"></td><td colspan="2"></td>'
+    psnr = '<th scope="colgroup" colspan="2">PSNR, dB</th><td colspan="3"></td>'
+    training = '<th scope="colgroup" colspan="3">training received</th>'
+    thead = f'<thead><tr class="over">{gap}{psnr}{training}</tr><tr>{"".join(columns)}</tr></thead>'
+    timed = f" Milliseconds: {text(results.timed)}." if results.timed else ""
     caption = (
-        "Sorted by test error, lowest first; the noisy input is the reference. Bars show the error beside that of "
-        f"{text(results.method(results.baseline).label)} (the upright line): shorter than the line is better. "
-        f"Bars are cut off at {_CUT:g} times the line. Bold: the best network and the best filter."
+        "Sorted by test error, lowest first; the noisy input is the reference. Bars show the error beside "
+        f"that of {text(results.method(results.baseline).label)} (the upright line): shorter than the line "
+        f"is better. Bars are cut off at {_CUT:g} times the line. Bold: the best network and the best "
+        f"filter.{timed}"
     )
-    best = {methods[0].name for methods in (results.ranked("network"), results.ranked("filter")) if methods}
+    best = {
+        methods[0].name
+        for methods in (results.contenders("network"), results.contenders("filter"))
+        if methods
+    }
     rows = [_score_row(results, method, colours, best) for method in results.ranked()]
     said = (*results.notes, *findings.training_notes(results))
     remarks = "".join(f"<li>{text(each)}</li>" for each in said)
@@ -222,12 +230,18 @@ def _score_row(results: Results, method: MethodResult, colours: dict[str, int], 
     got, ratio = method.training, results.ratio(method)
     small = f'<small class="phone">{method.kind}</small>'
     if method.settings:
-        small += f"<small>{text(method.settings)}</small>"
+        small += f"<small>{settings(method.settings)}</small>"
     if got and got.optimizer.lower() not in method.label.lower():
         small += f"<small>{text(got.optimizer)}</small>"
-    part = min(ratio / _CUT, 1) if math.isfinite(ratio) else 0
+    if math.isnan(ratio):
+        small += f"<small>on {method.tiles:,} tiles: not comparable</small>"
+    part = min(ratio / _CUT, 1)
     look = "cut" if ratio > _CUT else "good" if ratio < 1 else ""
-    bar = f'<span class="bar {look}" style="--part:{part:.1%};--tick:{1 / _CUT:.1%}"></span>'
+    bar = (
+        ""
+        if math.isnan(ratio)
+        else f'<span class="bar {look}" style="--part:{part:.1%};--tick:{1 / _CUT:.1%}"></span>'
+    )
     pace = method.ms_per_tile
     cells = [
         cell(method.kind, "text desk"),
@@ -266,9 +280,10 @@ def _published(results: Results) -> str:
     )
     columns = head(["method", "MSE", "× its tuned blur", "method", "MSE", "× its tuned blur"], (0, 3))
     return (
-        "<p>The experiment follows a public article, “Denoising autoencoders, Part 1”. Its errors come from other "
-        "photographs, with its own noise, split and training: the two columns of MSE must not be compared. With "
-        "care, one can set side by side how each method did against the tuned blur on its own tiles.</p>"
+        "<p>The experiment follows a public article, “Denoising autoencoders, Part 1”. Its errors come "
+        "from other photographs, with its own noise, split and training: the two columns of MSE must not "
+        "be compared. With care, one can set side by side how each method did against the tuned blur on "
+        "its own tiles.</p>"
         + table(
             "Published, other photographs: not comparable directly.",
             over + columns.removeprefix("<thead>"),
@@ -287,7 +302,8 @@ def _figure(results: Results, figure_png: bytes | None) -> str:
     return (
         f'<figure><div class="scroll" tabindex="0" role="group" aria-label="picture"><img alt="{alt}" '
         f'src="data:image/png;base64,{data}" width="{width}" height="{height}"></div><figcaption>Ten test '
-        "tiles: noisy, denoised, original. Every method was given the same noisy pixels.</figcaption></figure>"
+        "tiles: noisy, denoised, original. Every method was given the same noisy "
+        "pixels.</figcaption></figure>"
     )
 
 
@@ -305,28 +321,48 @@ def _reproduce(results: Results) -> str:
     )
     items = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     return (
-        f'<pre>{text(results.command)}</pre><dl class="facts">{items}</dl><p class="soft">Every number of this page '
-        "is in results.json beside it. Splits, noise and filters come out the same on any machine. A training that "
-        "is limited by minutes gets as far as the machine is fast, so other machines give other networks.</p>"
+        f'<pre>{text(results.command)}</pre><dl class="facts">{items}</dl>\n<p class="soft">Every number of '
+        "this page is in results.json beside it. Splits, noise and filters come out the same on any machine. "
+        "A training that is limited by minutes gets as far as the machine is fast, so other machines give "
+        "other networks.</p>"
     )
 
 
 def _words(results: Results) -> str:
     noisy = results.ranked("input")
-    words = {
-        "MSE, mean squared error": "The difference between a cleaned pixel and the true one, squared, and averaged "
-        "over pixels and then over tiles. Pixels run from 0 to 1. Lower is better, and 0 is perfect."
-        + (f" The noisy input here has {as_mse(noisy[0].mse)}." if noisy else ""),
-        "PSNR, peak signal-to-noise ratio, in dB": "The same error on a logarithmic scale; higher is better, and 3 dB "
-        "more is half the MSE. The mean of the tiles' PSNR gives weight to tiles that are cleaned almost perfectly. "
-        "The PSNR of the mean MSE does not, and is never the higher of the two.",
-        "SSIM, structural similarity": "How alike the local patterns of brightness and contrast are; 1 is identical. "
-        "It tells blur from detail better than MSE does.",
-        "× tuned blur": "A method's MSE divided by that of the GaussianBlur whose kernel and sigma were chosen on the "
-        "validation split. Below 1 is better than that blur.",
-        "training, validation, test": "Networks learn from training tiles, settings are chosen on validation tiles, "
-        "and only test tiles are scored. A photograph is in one of them alone.",
-        "tile, epoch": "A tile is a small square cut from a photograph. An epoch is as many tiles as the training "
-        "split has.",
-    }
-    return f'<dl class="words">{"".join(f"<dt>{name}</dt><dd>{text(mean)}</dd>" for name, mean in words.items())}</dl>'
+    example = f" The noisy input here has {as_mse(noisy[0].mse)}." if noisy else ""
+    words = (
+        (
+            "MSE, mean squared error",
+            "The difference between a cleaned pixel and the true one, squared, and averaged over pixels and "
+            f"then over tiles. Pixels run from 0 to 1. Lower is better, and 0 is perfect.{example}",
+        ),
+        (
+            "PSNR, peak signal-to-noise ratio, in dB",
+            "The same error on a logarithmic scale; higher is better, and 3 dB more is half the MSE. The "
+            "mean of the tiles' PSNR gives weight to tiles that are cleaned almost perfectly. The PSNR of "
+            "the mean MSE does not, and is never the higher of the two.",
+        ),
+        (
+            "SSIM, structural similarity",
+            "How alike the local patterns of brightness and contrast are; 1 is identical. It tells blur from "
+            "detail better than MSE does.",
+        ),
+        (
+            "× tuned blur",
+            "A method's MSE divided by that of the Gaussian blur whose kernel and sigma were chosen on the "
+            "validation split. Below 1 is better than that blur.",
+        ),
+        (
+            "training, validation, test",
+            "Networks learn from training tiles, settings are chosen on validation tiles, and only test "
+            "tiles are scored. A photograph is in one of them alone.",
+        ),
+        (
+            "tile, epoch",
+            "A tile is a small square cut from a photograph. An epoch is as many tiles as the training "
+            "split has.",
+        ),
+    )
+    items = "".join(f"<dt>{name}</dt><dd>{text(meaning)}</dd>" for name, meaning in words)
+    return f'<dl class="words">{items}</dl>'

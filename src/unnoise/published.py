@@ -29,7 +29,7 @@ class Published:
 
 
 PUBLISHED: dict[str, Published] = {
-    "gaussian-blur": Published("GaussianBlur, best of 16", 0.004047, 0.004047),
+    "gaussian-blur": Published("Gaussian blur, best of 16", 0.004047, 0.004047),
     "dense": Published("dense autoencoder", 0.0088, 0.0088),
     "split-dense": Published("split dense autoencoder with skip", 0.0070, 0.0070),
     "convolutional": Published("convolutional autoencoder", 0.0017, 0.0017),

@@ -30,11 +30,12 @@ def render_markdown(results: Results) -> str:
     parts = [
         "# How well can these photographs be denoised?",
         _plain(" ".join(findings.verdict(results))),
-        *(f"> **Note.** {_plain(sentence)}" for sentence in findings.caveats(results)),
-        f"{count(info.files, 'file')} of {count(photographs, 'photograph')}, cut into {tiles:,} tiles of {info.tile} × "
-        f"{info.tile} pixels; noise {_plain(info.noise)}, stored as {_plain(info.format)}. Split by photograph: {splits}. "
-        f"Skipped files: {len(info.skipped):,}.",
+        _quote(findings.caveats(results)),
+        f"{count(info.files, 'file')} of {count(photographs, 'photograph')}, cut into {tiles:,} tiles of "
+        f"{info.tile} × {info.tile} pixels; noise {_plain(info.noise)}, stored as {_plain(info.format)}. "
+        f"Split by photograph: {splits}. Skipped files: {len(info.skipped):,}.",
         "## Scores on the test tiles",
+        _quote([findings.unequal_training(results.ranked("network"))]),
         _score_table(results),
         _list([*results.notes, *findings.training_notes(results)]),
         "## Published, other photographs: not comparable directly",
@@ -46,7 +47,7 @@ def render_markdown(results: Results) -> str:
     if results.blur:
         kernel, sigma = results.blur.chosen
         parts += [
-            "## GaussianBlur, test MSE",
+            "## Gaussian blur, test MSE",
             f"Chosen on the validation split: kernel {kernel}, sigma {sigma:g} (bold).",
             _blur_table(results.blur),
         ]
@@ -96,10 +97,10 @@ def render_csv(results: Results) -> str:
             training = [got.tiles_available, got.tiles_seen, got.epochs, got.minutes, got.steps]
         writer.writerow(
             [
-                method.name,
-                method.label,
+                printable(method.name),
+                printable(method.label),
                 method.kind,
-                method.settings,
+                printable(method.settings),
                 method.tiles,
                 method.mse,
                 results.ratio(method),
@@ -109,7 +110,7 @@ def render_csv(results: Results) -> str:
                 method.parameters,
                 method.ms_per_tile,
                 *training,
-                got.optimizer if got else None,
+                printable(got.optimizer) if got else None,
                 got.finished if got else None,
                 *(by_group.get(i) for i in groups),
             ]
@@ -185,6 +186,10 @@ def _blur_table(blur: BlurTable) -> str:
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, escape: bool = True) -> str:
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
     return "\n".join(f"| {' | '.join(_plain(cell) if escape else cell for cell in line)} |" for line in lines)
+
+
+def _quote(sentences: Iterable[str | None]) -> str:
+    return "\n>\n".join(f"> **Note.** {_plain(sentence)}" for sentence in sentences if sentence)
 
 
 def _list(sentences: Iterable[str]) -> str:

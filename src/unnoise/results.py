@@ -186,6 +186,7 @@ class Results:
         curves: method's name -> its training.
         optimizers: names of methods that differ in the optimiser alone.
         notes: sentences that readers of the scores should know.
+        timed: what :attr:`MethodResult.ms_per_tile` is, in words.
     """
 
     created: str
@@ -205,6 +206,7 @@ class Results:
     curves: dict[str, Curve] = field(default_factory=dict)
     optimizers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    timed: str = ""
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
@@ -220,9 +222,15 @@ class Results:
         """Methods of these kinds, or all, the lowest error first."""
         return sorted((m for m in self.methods if not kinds or m.kind in kinds), key=lambda m: m.mse)
 
+    def contenders(self, *kinds: Kind) -> list[MethodResult]:
+        """:meth:`ranked`, without methods that were not scored on all the tiles that the baseline was."""
+        tiles = self.method(self.baseline).tiles
+        return [method for method in self.ranked(*kinds) if method.tiles == tiles]
+
     def ratio(self, method: MethodResult) -> float:
-        """Error relative to the baseline's; below 1 is better than the baseline."""
-        return method.mse / self.method(self.baseline).mse
+        """Error relative to the baseline's; below 1 is better. NaN where other tiles were scored."""
+        baseline = self.method(self.baseline)
+        return method.mse / baseline.mse if method.tiles == baseline.tiles and baseline.mse else math.nan
 
     def to_json(self) -> str:
         """The text of ``results.json``; standard JSON: numbers that are not finite become text."""
@@ -245,7 +253,7 @@ class Results:
         if schema != SCHEMA:
             raise DataError(f"these results have schema {schema}, this version reads {SCHEMA}", hint=hint)
         try:
-            results: Self = _decode(cls, plain)
+            results: Self = decode(cls, plain)
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"these results are damaged: {error}", hint=hint) from None
         return results
@@ -261,7 +269,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _decode(kind: Any, value: Any) -> Any:
+def decode(kind: Any, value: Any) -> Any:
     """JSON's plain values as the annotated type ``kind`` of a record."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
@@ -271,16 +279,16 @@ def _decode(kind: Any, value: Any) -> Any:
         unknown = value.keys() - hints.keys()
         if unknown:
             raise ValueError(f"unknown {sorted(unknown)}")
-        return typing.cast(Any, kind)(**{name: _decode(hints[name], each) for name, each in value.items()})
+        return typing.cast(Any, kind)(**{name: decode(hints[name], each) for name, each in value.items()})
     if origin is tuple:
         if not isinstance(value, list):
             raise TypeError(f"expected a list, got {value!r}")
         kinds = [arguments[0]] * len(value) if arguments[1:] == (...,) else list(arguments)
-        return tuple(_decode(each, item) for each, item in zip(kinds, value, strict=True))
+        return tuple(decode(each, item) for each, item in zip(kinds, value, strict=True))
     if origin is dict:
-        return {key: _decode(arguments[1], each) for key, each in value.items()}
+        return {key: decode(arguments[1], each) for key, each in value.items()}
     if origin is types.UnionType:  # only "something or None" occurs
-        return None if value is None else _decode(arguments[0], value)
+        return None if value is None else decode(arguments[0], value)
     if origin is Literal:
         if value not in arguments:
             raise ValueError(f"{value!r} is none of {arguments}")

@@ -1,0 +1,609 @@
+"""The whole experiment on a folder of images: prepare, compare, train, evaluate, report.
+
+Every stage leaves its result in the output folder before the next begins, and a stage whose result is
+there is not done again: the same command, given after a kill at any point, goes on where it was.
+
+::
+
+    OUT/experiment.json     what was asked for, and the time each stage took
+    OUT/data/               the data set
+    OUT/comparison.json     the filters' searches and scores
+    OUT/runs/NAME/          a training each
+    OUT/scores/NAME.json    a network's scores each
+    OUT/figure.png, report.html, report.md, scores.csv, results.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unnoise.denoiser import bundled, load
+from unnoise.errors import ConfigError, UnknownName
+from unnoise.evaluate import compare, evaluate
+from unnoise.figure import figure
+from unnoise.filters import Denoiser, parse
+from unnoise.noise import parse as parse_noise
+from unnoise.prepare import PrepareConfig, prepare
+from unnoise.report import RENDERERS
+from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
+from unnoise.sources import find_sources
+from unnoise.tiles import Dataset, load_dataset
+from unnoise.workers import available_cores
+
+Log = Callable[[str], None]
+
+BASELINE = "gaussian-blur"
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network of the experiment.
+
+    Attributes:
+        name: of its run and in the results.
+        label: for people.
+        share: its part of the training time, relative to the others'.
+        follows: name of the contender whose number of steps it takes instead, so that the two are compared
+            after equal training.
+        article_row: the row of :data:`unnoise.published.PUBLISHED` that is the same network, or None.
+        settings: fields of :class:`unnoise.run.TrainConfig` that differ from the recipe.
+    """
+
+    name: str
+    label: str
+    share: float
+    follows: str | None = None
+    article_row: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A budget in minutes, the networks that share it, and those that differ in the optimiser alone."""
+
+    minutes: float
+    contenders: tuple[Contender, ...]
+    optimizers: tuple[str, ...] = ()
+
+
+# One recipe for all, so that what differs is the network; a contender's settings say the rest.
+RECIPE: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "warmup": 200,
+    "loss": "mse",
+    "batch": 64,
+    "clip": 0.5,
+    "validations": 20,
+    "valid_tiles": 384,
+}
+_DENSE: Mapping[str, Any] = {"batch": 128, "checkpoint_minutes": 6.0}
+_SPLIT: Mapping[str, Any] = {"model": "split-dense", "warmup": 50, **_DENSE}
+
+_CONVOLUTIONAL = Contender(
+    "convolutional", "convolutional", 7, article_row="convolutional", settings={"model": "convolutional"}
+)
+_RESIDUAL = Contender("residual-unet", "residual U-Net (ours)", 28, settings={"beta2": 0.99})
+
+PRESETS: dict[str, Preset] = {
+    "quick": Preset(10, (_CONVOLUTIONAL, dataclasses.replace(_RESIDUAL, share=14))),
+    "article": Preset(
+        90,
+        (
+            Contender("dense", "dense", 4, article_row="dense", settings={"model": "dense", **_DENSE}),
+            Contender(
+                "split-dense-adam",
+                "split dense, Adam",
+                10,
+                article_row="split-dense",
+                settings={**_SPLIT, "optimizer": "adam"},
+            ),
+            Contender(
+                "split-dense-adamw",
+                "split dense, AdamW",
+                10,
+                follows="split-dense-adam",
+                article_row="split-dense",
+                settings={**_SPLIT, "optimizer": "adamw"},
+            ),
+            Contender(
+                "split-dense-adamw-lookahead",
+                "split dense, AdamW + Lookahead",
+                10,
+                follows="split-dense-adam",
+                article_row="split-dense",
+                settings={**_SPLIT, "optimizer": "adamw+lookahead"},
+            ),
+            _CONVOLUTIONAL,
+            Contender(
+                "convolutional-skip",
+                "convolutional, input added",
+                7,
+                follows="convolutional",
+                article_row="convolutional-skip",
+                settings={"model": "convolutional", "model_options": {"skip": True}},
+            ),
+            Contender("unet", "U-Net", 17, article_row="unet", settings={"model": "unet"}),
+            _RESIDUAL,
+        ),
+        ("split-dense-adam", "split-dense-adamw", "split-dense-adamw-lookahead"),
+    ),
+}
+
+# Parts of the budget that are not training: scoring each network, the figure and the report.
+_SCORING_PART = 0.08
+# For the estimate that the plan begins with; measured on two cores of a server.
+_CORE_MINUTES_A_FILE = {"prepare": 0.005, "tune and score filters": 0.03}
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """What is asked for.
+
+    Attributes:
+        sources: folders and image files.
+        out: the folder for all of it.
+        preset: a key of :data:`PRESETS`.
+        budget: minutes for all of it; None takes the preset's.
+        tile: side of the tiles in pixels.
+        noise: what :func:`unnoise.noise.parse` takes.
+        group_by: see :class:`unnoise.prepare.PrepareConfig`.
+        seed: of the split, the noise and the trainings.
+        threads: of torch; None takes all cores.
+    """
+
+    sources: tuple[Path, ...]
+    out: Path
+    preset: str = "quick"
+    budget: float | None = None
+    tile: int = 56
+    noise: str = "gaussian:50"
+    group_by: str | None = None
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise UnknownName("preset", self.preset, PRESETS)
+        if self.budget is not None and not self.budget > 0:
+            raise ConfigError(
+                f"a budget of {self.budget:g} minutes is none", hint="Give --budget some minutes."
+            )
+        parse_noise(self.noise)
+
+    @property
+    def minutes(self) -> float:
+        """The budget for all of it."""
+        return self.budget or PRESETS[self.preset].minutes
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        parts = [
+            "unnoise",
+            "experiment",
+            *map(str, self.sources),
+            "-o",
+            str(self.out),
+            "--preset",
+            self.preset,
+        ]
+        default = ExperimentConfig(self.sources, self.out)
+        for name in ("budget", "tile", "noise", "group_by", "seed", "threads"):
+            if (value := getattr(self, name)) != getattr(default, name):
+                parts += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(parts)
+
+
+def describe(config: ExperimentConfig) -> str:
+    """The plan with an estimate of its time, before anything is read."""
+    files = len(find_sources(config.sources, config.out))
+    first = {name: pace * files / available_cores() for name, pace in _CORE_MINUTES_A_FILE.items()}
+    shares = _share_out(config, 60 * sum(first.values()))
+    lines = [f"preset {config.preset}: {files} files, {config.minutes:g} minutes in all"]
+    lines += [f"  {name:<30}{minutes:6.1f} min (estimate)" for name, minutes in first.items()]
+    for each in PRESETS[config.preset].contenders:
+        also = f", as many steps as {each.follows}" if each.follows else ""
+        lines.append(f"  {'train ' + each.name:<30}{shares[each.name]:6.1f} min{also}")
+    lines.append(f"  {'score networks, report':<30}{_SCORING_PART * config.minutes:6.1f} min (estimate)")
+    return "\n".join(lines)
+
+
+def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progress: bool = True) -> Path:
+    """Do all of it, or what is left of it, and return the path of ``report.html``.
+
+    Raises:
+        ConfigError: the output folder holds something else, or another experiment.
+        DataError: there are too few usable images.
+        KeyboardInterrupt: it was interrupted; the same call goes on.
+    """
+    diary = _Diary.open(config)
+    log(describe(config))
+    if not diary.took:
+        log(f"everything goes to {config.out}; killed at any point, the same command goes on")
+
+    with diary.stage("prepare"):
+        dataset = _prepared(config, log, progress)
+    with diary.stage("compare"):
+        compared = _compared(config, dataset, log, progress)
+    minutes = diary.shares(config)
+    preset = PRESETS[config.preset]
+    methods = list(compared.methods)
+    for contender in preset.contenders:
+        with diary.stage(f"train {contender.name}"):
+            _trained(config, contender, minutes[contender.name], log, progress)
+        with diary.stage(f"score {contender.name}"):
+            methods.append(_scored(config, contender, dataset, log, progress))
+    if "default" in bundled():
+        with diary.stage(f"score {SHIPPED}"):
+            methods.append(_scored_shipped(config, dataset, log, progress))
+
+    with diary.stage("figure"):
+        picture = _figure(config, dataset, methods, log)
+    results = Results(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=config.command,
+        preset=config.preset,
+        elapsed_minutes=round(diary.seconds / 60, 1),
+        dataset=dataset.info,
+        dataset_hash=hashlib.sha256((dataset.path / "manifest.jsonl").read_bytes()).hexdigest(),
+        baseline=BASELINE,
+        methods=tuple(methods),
+        budget_minutes=config.minutes,
+        versions=_versions(),
+        machine=_machine(config),
+        seeds={"split, noise and training": config.seed},
+        blur=compared.blur,
+        searches=compared.searches,
+        curves=_curves(config),
+        optimizers=preset.optimizers,
+        timed=compared.timed,
+        notes=_notes(config, compared, preset),
+    )
+    for name, render in RENDERERS.items():
+        _write(config.out / name, render(results, picture))
+    best = results.ranked("filter", "network")[0]
+    log(f"best: {best.label}, MSE {best.mse:.6f}, {results.ratio(best):.2f} × the tuned blur's")
+    return config.out / "report.html"
+
+
+# --- stages: each returns its result, from disk where it is there -----------------------------------
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is kept of the filters' comparison."""
+
+    methods: tuple[MethodResult, ...]
+    searches: tuple[FilterSearch, ...]
+    blur: BlurTable
+    best: dict[str, str]
+    timed: str
+    left_out: tuple[str, ...]
+
+
+def _prepared(config: ExperimentConfig, log: Log, progress: bool) -> Dataset:
+    data = config.out / "data"
+    if (data / "dataset.json").exists():
+        return load_dataset(data)
+    request = PrepareConfig(
+        config.sources,
+        data,
+        tile=config.tile,
+        noise=config.noise,
+        group_by=config.group_by,
+        seed=config.seed,
+    )
+    return prepare(request, log=log, progress=progress)
+
+
+def _compared(config: ExperimentConfig, dataset: Dataset, log: Log, progress: bool) -> _Compared:
+    path = config.out / "comparison.json"
+    if path.exists():
+        compared: _Compared = decode(_Compared, _read(path))
+        return compared
+    comparison = compare(dataset, log=log, progress=progress)
+    assert comparison.blur is not None
+    compared = _Compared(
+        comparison.evaluation.methods,
+        tuple(each.record() for each in comparison.searches),
+        comparison.blur,
+        {each.name: each.best.filter.spec for each in comparison.searches},
+        comparison.evaluation.timed,
+        tuple(f"{each.name} {each.reason}" for each in comparison.left_out),
+    )
+    _write(path, json.dumps(dataclasses.asdict(compared), indent=1))
+    return compared
+
+
+def _trained(
+    config: ExperimentConfig, contender: Contender, minutes: float, log: Log, progress: bool
+) -> None:
+    from unnoise.export import export_run
+    from unnoise.run import Run, TrainConfig
+    from unnoise.train import train
+
+    run = Run(_run_folder(config, contender.name))
+    if run.network.exists():
+        return
+    resume = (run.path / "config.json").exists()
+    if resume:
+        settings = run.config()
+    else:
+        length: dict[str, Any] = {"minutes": minutes}
+        if contender.follows:
+            length = {"steps": _steps_taken(config, contender.follows)}
+        plan = {**RECIPE, **contender.settings, **length, "seed": config.seed, "threads": config.threads}
+        settings = TrainConfig(config.out / "data", run.path, **plan)
+    log(f"train {contender.name}: {'going on' if resume else _length(settings)}")
+    result = train(settings, resume=resume, log=log, progress=progress)
+    if not result.finished:
+        raise KeyboardInterrupt
+    export_run(run.path)
+    # What would continue the training is several times as large as the network.
+    run.last.unlink(missing_ok=True)
+
+
+def _scored(
+    config: ExperimentConfig, contender: Contender, dataset: Dataset, log: Log, progress: bool
+) -> MethodResult:
+    path = config.out / "scores" / f"{contender.name}.json"
+    if path.exists():
+        stored: MethodResult = decode(MethodResult, _read(path))
+        return stored
+    measured = _measure(load(_run_folder(config, contender.name)), dataset, progress)
+    settings, last = _settings(config, contender.name), _metrics(config, contender.name)[-1]
+    seen = int(last["step"]) * int(settings["batch"])
+    result = dataclasses.replace(
+        measured,
+        name=contender.name,
+        label=contender.label,
+        settings=_recipe_text(settings),
+        article_row=contender.article_row,
+        training=Training(
+            tiles_available=dataset.info.counts["train"],
+            tiles_seen=seen,
+            epochs=seen / dataset.info.counts["train"],
+            minutes=last["seconds"] / 60,
+            steps=int(last["step"]),
+            optimizer=str(settings["optimizer"]),
+            note=f"as many steps as {contender.follows}" if contender.follows else "",
+        ),
+    )
+    log(f"{contender.name}: test MSE {result.mse:.6f}")
+    _write(path, json.dumps(dataclasses.asdict(result), indent=1))
+    return result
+
+
+def _scored_shipped(config: ExperimentConfig, dataset: Dataset, log: Log, progress: bool) -> MethodResult:
+    path = config.out / "scores" / f"{SHIPPED}.json"
+    if path.exists():
+        stored: MethodResult = decode(MethodResult, _read(path))
+        return stored
+    network = load("default")
+    result = dataclasses.replace(
+        _measure(network, dataset, progress),
+        name=SHIPPED,
+        label="shipped network, as it is",
+        settings=f"trained on other photographs: {network.card.training.get('noise', 'unknown noise')}",
+    )
+    log(f"{SHIPPED}: test MSE {result.mse:.6f}")
+    _write(path, json.dumps(dataclasses.asdict(result), indent=1))
+    return result
+
+
+def _measure(denoiser: Denoiser, dataset: Dataset, progress: bool) -> MethodResult:
+    return evaluate(dataset, [denoiser], progress=progress).methods[-1]
+
+
+def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResult], log: Log) -> bytes:
+    path = config.out / "figure.png"
+    if not path.exists():
+        ranked = sorted((m for m in methods if m.kind != "input"), key=lambda m: m.mse)
+        best_filter = next(m for m in ranked if m.kind == "filter")
+        shown = [m for m in ranked if m.kind == "network" or m.name in (BASELINE, best_filter.name)]
+        best = decode(_Compared, _read(config.out / "comparison.json")).best
+        denoisers: dict[str, Denoiser] = {}
+        for method in shown:
+            if method.kind == "filter":
+                denoisers[method.label] = parse(best[method.name])
+            elif method.name == SHIPPED:
+                denoisers[method.label] = load("default")
+            else:
+                denoisers[method.label] = load(_run_folder(config, method.name))
+        log("drawing the figure")
+        figure(dataset, denoisers, path)
+    return path.read_bytes()
+
+
+# --- the diary: what was asked for, and how long each stage took ------------------------------------
+
+
+@dataclass
+class _Diary:
+    path: Path
+    asked: dict[str, Any]
+    took: dict[str, float]
+    minutes: dict[str, float]
+
+    @classmethod
+    def open(cls, config: ExperimentConfig) -> _Diary:
+        path = config.out / "experiment.json"
+        asked = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+        if path.exists():
+            stored = _read(path)
+            if stored["asked"] != asked:
+                other = [k for k in asked if stored["asked"].get(k) != asked[k]]
+                raise ConfigError(
+                    f"{config.out} holds an experiment with other {', '.join(other)}",
+                    hint="Give the same options to go on with it, or another -o.",
+                )
+            return cls(path, asked, stored["took"], stored["minutes"])
+        if config.out.exists() and any(config.out.iterdir()):
+            raise ConfigError(f"{config.out} is not empty", hint="Take another -o.")
+        config.out.mkdir(parents=True, exist_ok=True)
+        diary = cls(path, asked, {}, {})
+        diary.save()
+        return diary
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.took.values())
+
+    def save(self) -> None:
+        record = {"asked": self.asked, "minutes": self.minutes, "took": self.took}
+        _write(self.path, json.dumps(record, indent=1))
+
+    def stage(self, name: str) -> _Stage:
+        return _Stage(self, name)
+
+    def shares(self, config: ExperimentConfig) -> dict[str, float]:
+        """Minutes of each training; decided once, after the filters are done, and kept."""
+        if not self.minutes:
+            self.minutes = _share_out(config, self.seconds)
+            self.save()
+        return self.minutes
+
+
+class _Stage:
+    """Adds the time inside it to the diary, also when it is interrupted."""
+
+    def __init__(self, diary: _Diary, name: str) -> None:
+        self._diary, self._name = diary, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.perf_counter() - self._start
+        self._diary.took[self._name] = round(self._diary.took.get(self._name, 0.0) + spent, 2)
+        self._diary.save()
+
+
+def _share_out(config: ExperimentConfig, spent_seconds: float) -> dict[str, float]:
+    """Minutes of training for each contender: what is left of the budget, by their shares."""
+    contenders = PRESETS[config.preset].contenders
+    left = config.minutes * (1 - _SCORING_PART) - spent_seconds / 60
+    # However small the budget, each network is trained a little; the report says how much.
+    left = max(left, 0.1 * config.minutes)
+    total = sum(each.share for each in contenders)
+    return {each.name: round(left * each.share / total, 2) for each in contenders}
+
+
+# --- what is read back, and what is said ------------------------------------------------------------
+
+
+def _run_folder(config: ExperimentConfig, name: str) -> Path:
+    return config.out / "runs" / name
+
+
+def _settings(config: ExperimentConfig, name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = _read(_run_folder(config, name) / "config.json")
+    return settings
+
+
+def _metrics(config: ExperimentConfig, name: str) -> list[dict[str, float]]:
+    from unnoise.run import Run
+
+    return Run(_run_folder(config, name)).metrics()
+
+
+def _steps_taken(config: ExperimentConfig, name: str) -> int:
+    return int(_metrics(config, name)[-1]["step"])
+
+
+def _curves(config: ExperimentConfig) -> dict[str, Curve]:
+    return {
+        each.name: Curve(int(_settings(config, each.name)["batch"]), tuple(_metrics(config, each.name)))
+        for each in PRESETS[config.preset].contenders
+    }
+
+
+def _length(settings: Any) -> str:
+    return f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps:,} steps"
+
+
+def _recipe_text(settings: Mapping[str, Any]) -> str:
+    return (
+        f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']} schedule, "
+        f"batch {settings['batch']}, loss {settings['loss']}"
+    )
+
+
+def _notes(config: ExperimentConfig, compared: _Compared, preset: Preset) -> tuple[str, ...]:
+    notes = [
+        "Filters were tuned on the validation photographs and networks were chosen by them; every method "
+        "was then frozen and scored on the test photographs, which nothing had seen.",
+        f"Noise: {config.noise} (standard deviation on the 8-bit scale), stored without loss; in training it "
+        "was drawn afresh for every tile. Filters and networks that take the noise level were told it.",
+    ]
+    if preset.optimizers:
+        notes.append(
+            "The optimisers are compared on the same network after the same number of steps, each once: with "
+            "another seed the order may change where they lie close together."
+        )
+    if "default" in bundled():
+        notes.append("The shipped network was trained on other photographs and saw none of these.")
+    notes += [f"Left out: {each}." for each in compared.left_out]
+    return tuple(notes)
+
+
+def _versions() -> dict[str, str]:
+    names = (
+        "unnoise",
+        "torch",
+        "onnxruntime",
+        "numpy",
+        "opencv-python-headless",
+        "scikit-image",
+        "pytorch-optimizer",
+    )
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _machine(config: ExperimentConfig) -> dict[str, str]:
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": model,
+        "cores": str(config.threads or available_cores()),
+        "system": platform.platform(),
+    }
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

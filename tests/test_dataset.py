@@ -1,0 +1,149 @@
+"""Examples depend on the seed and their place in the run alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unnoise.dataset import TrainingBatches, as_stored, prefetched, validation_batches
+from unnoise.errors import DataError
+from unnoise.noise import parse
+from unnoise.strategies import STRATEGIES
+from unnoise.tiles import Split
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    """Twenty tiles of 12×12, each of one value; the last five are the second colour group."""
+    clean = np.repeat(np.arange(20, dtype=np.uint8) * 10, 12 * 12 * 3).reshape(20, 12, 12, 3)
+    group = np.array([0] * 15 + [1] * 5, np.int16)
+    return Split("train", clean, 255 - clean, group, tmp_path)
+
+
+def batches(split: Split, **changes: object) -> TrainingBatches:
+    settings: dict[str, object] = {
+        "noise": parse("gaussian:50"),
+        "strategy": STRATEGIES["supervised"],
+        "batch": 6,
+        "patch": 8,
+        "seed": 0,
+    }
+    return TrainingBatches(split, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_a_batch_is_a_function_of_its_step(split: Split) -> None:
+    made, again = batches(split)(4), batches(split)(4)
+    assert torch.equal(made.input, again.input)
+    assert torch.equal(made.target, again.target)
+    assert not torch.equal(made.input, batches(split)(5).input)
+    assert not torch.equal(made.input, batches(split, seed=1)(4).input)
+    assert made.input.shape == (6, 3, 8, 8)
+    assert made.input.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(made.sigma, torch.full((6, 1, 1, 1), 50 / 255))
+
+
+def test_prefetching_changes_nothing(split: Split) -> None:
+    source = batches(split)
+    for step, batch in enumerate(prefetched(source, 2, 9), start=2):
+        assert torch.equal(batch.input, source(step).input)
+    assert step == 8
+
+
+def test_an_error_in_a_thread_is_raised_at_its_step(split: Split) -> None:
+    source = batches(split)
+
+    def broken(step: int) -> object:
+        if step == 3:
+            raise OSError("train-clean.npy vanished")
+        return source(step)
+
+    stream = prefetched(broken, 0, 6)  # type: ignore[arg-type]
+    assert len([next(stream) for _ in range(3)]) == 3
+    with pytest.raises(OSError, match=r"train-clean\.npy vanished"):
+        next(stream)
+
+
+def test_processes_share_a_batch_without_overlap(split: Split) -> None:
+    whole = batches(split)(3).input
+    parts = [batches(split, rank=rank, world=2)(3).input for rank in (0, 1)]
+    assert torch.equal(whole[0::2], parts[0])
+    assert torch.equal(whole[1::2], parts[1])
+
+
+def test_an_epoch_draws_each_tile_once(split: Split) -> None:
+    source = batches(split, batch=5)
+    values = torch.cat([source(step).target[:, 0, 0, 0] for step in range(source.steps_per_epoch)])
+    assert sorted((values * 25.5).round().int().tolist()) == list(range(20))
+    following = torch.cat([source(step).target[:, 0, 0, 0] for step in range(4, 8)])
+    assert sorted(following.tolist()) == sorted(values.tolist())
+    assert following.tolist() != values.tolist()
+
+
+def test_balancing_draws_small_groups_as_often(split: Split) -> None:
+    def part_of_second_group(balance: bool) -> float:
+        source = batches(split, balance=balance, batch=20)
+        values = torch.cat([source(step).target[:, 0, 0, 0] for step in range(60)])
+        return float((values > 145 / 255).float().mean())
+
+    assert part_of_second_group(False) == pytest.approx(0.25)
+    assert part_of_second_group(True) == pytest.approx(0.5, abs=0.05)
+
+
+def test_noise_is_fresh_and_stored_as_files_do(split: Split) -> None:
+    source = batches(split, batch=20)
+    first, later = source(0), source(1)
+    order = [first.target[:, 0, 0, 0].argsort(), later.target[:, 0, 0, 0].argsort()]
+    assert not torch.equal(first.input[order[0]], later.input[order[1]])
+    levels = first.input * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+    assert 0 <= first.input.min() <= first.input.max() <= 1
+    assert batches(split, stored=False)(0).input.min() < 0
+
+
+def test_pairs_take_the_stored_copy(split: Split) -> None:
+    batch = batches(split, strategy=STRATEGIES["pairs"], augment=False, patch=12)(0)
+    assert torch.allclose(batch.input, 1 - batch.target, atol=1e-6)
+    assert torch.allclose(batch.sigma, torch.full((6, 1, 1, 1), 50 / 255))
+
+
+def test_augmentation_takes_all_eight_symmetries_of_both_pictures(tmp_path: Path) -> None:
+    tile = np.zeros((1, 8, 8, 3), np.uint8)
+    tile[0, 0, 1] = 255  # one marked pixel tells all eight apart
+    split = Split("train", tile, tile, np.zeros(1, np.int16), tmp_path)
+    source = batches(split, batch=1, strategy=STRATEGIES["pairs"])
+    seen = set()
+    for step in range(80):
+        batch = source(step)
+        assert torch.equal(batch.input, batch.target)
+        row, column = np.argwhere(batch.target[0, 0].numpy() > 0.5)[0]
+        seen.add((int(row), int(column)))
+    assert len(seen) == 8
+
+
+def test_validation_is_the_same_every_time_and_keyed_by_tile(split: Split) -> None:
+    def inputs(tiles: int, noise: str | None = "gaussian:25") -> torch.Tensor:
+        made = validation_batches(
+            split, parse(noise) if noise else None, sigma=50, seed=0, batch=4, tiles=tiles, stored=False
+        )
+        return torch.cat([b.input for b in made])
+
+    assert torch.equal(inputs(20), inputs(20))
+    assert len(inputs(7)) == 7
+    assert torch.equal(inputs(20)[0], inputs(7)[0])
+    assert torch.allclose(inputs(20, None)[3, 0, 0, 0], torch.tensor((255 - 30) / 255))
+
+
+def test_sizes_that_do_not_fit_are_explained(split: Split) -> None:
+    with pytest.raises(DataError) as caught:
+        batches(split, patch=16)
+    assert "--patch 12" in caught.value.hint
+    with pytest.raises(DataError, match="20 tiles, fewer than one batch of 64"):
+        batches(split, batch=64)
+
+
+def test_as_stored_is_what_a_png_keeps() -> None:
+    values = np.array([[[-0.3, 0.5, 1.7]]], np.float32)
+    assert np.allclose(as_stored(values), [[[0, 128 / 255, 1]]])
