@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unnoise import errors
+
 if TYPE_CHECKING:
     from unnoise.denoiser import Network, bundled, denoise, load
     from unnoise.errors import ConfigError, ImageError, NetworkError, UnnoiseError
@@ -35,6 +37,7 @@ __all__ = [
     "__version__",
     "bundled",
     "denoise",
+    "errors",
     "estimate_sigma",
     "load",
     "read",

@@ -37,12 +37,10 @@ class Card:
         halo: radius of its receptive field in pixels.
         whole_image: whether it must see all of a picture at once, so that tiles would change the result.
         parameters: how many weights, or None if not known.
-        gmac_256: 10⁹ multiplications for a picture of 256×256, or None.
         training: noise, data and the rest of how it came to be.
-        licence: SPDX name of the licence of the weights.
-        weights_sha256: hash of the weights that it was exported from.
-        parity: how far it is from the network that was trained.
         scores: what it was measured to reach.
+        licence: SPDX name of the licence of the weights.
+        record: the whole card as it is in the file: the above, and what only people read (hashes, limits, …).
     """
 
     name: str
@@ -54,18 +52,10 @@ class Card:
     halo: int
     whole_image: bool = False
     parameters: int | None = None
-    gmac_256: float | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
-    licence: str = ""
-    weights_sha256: str = ""
-    parity: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_record(self) -> dict[str, Any]:
-        """The card as plain JSON values."""
-        record = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in record.items()}
-        return {"schema": SCHEMA, **plain, "sigma_range": self.sigma_range and list(self.sigma_range)}
+    licence: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_card(text: str, where: str) -> Card:
@@ -83,7 +73,8 @@ def parse_card(text: str, where: str) -> Card:
             )
         known = {item.name: record[item.name] for item in fields(Card) if item.name in record}
         low, high = (float(value) for value in record["sigma_range"] or (0, 0))
-        card = Card(**{**known, "sigma_range": (low, high) if record["sigma_range"] else None})
+        limits = (low, high) if record["sigma_range"] else None
+        card = Card(**{**known, "sigma_range": limits, "record": record})
         numbers = [card.size_multiple, card.halo, *([card.fixed_size] if card.fixed_size is not None else [])]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError("sizes must be whole numbers")

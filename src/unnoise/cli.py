@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,10 @@ from unnoise.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UnnoiseError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from unnoise.filters import Denoiser
+    from unnoise.scores import Evaluation
+    from unnoise.tiles import Dataset
 
 SCHEMA = 1
 """Version of the JSON records on stdout."""
@@ -115,10 +119,12 @@ def progress(total: int | None, *, unit: str, text: str = "") -> tqdm[Any]:
 
 
 class _Warnings(logging.Handler):
-    """Prints the library's warnings as lines of the command."""
+    """Prints the library's warnings as lines of the command, and what else it logs for ``--debug``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not is_quiet():
+        if _is_set("debug") and record.exc_info:
+            traceback.print_exception(*record.exc_info)
+        if record.levelno >= logging.WARNING and not is_quiet():
             click.echo(_printable(f"unnoise: warning: {record.getMessage()}"), err=True)
 
 
@@ -153,6 +159,7 @@ class _Group(_WithCommonOptions, click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         logger, handler = logging.getLogger("unnoise"), _Warnings()
         logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
         try:
             return super().invoke(ctx)
         except UnnoiseError as error:
@@ -180,6 +187,7 @@ class _Group(_WithCommonOptions, click.Group):
             status = EXIT_SOME_FAILED
         finally:
             logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
         raise click.exceptions.Exit(status)
 
 
@@ -408,7 +416,138 @@ def prepare(
         raise click.exceptions.Exit(EXIT_SOME_FAILED)
 
 
+# --- compare, evaluate ------------------------------------------------------------------------------
+
+
+def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--grid", is_flag=True, help="Also print the GaussianBlur table, kernel by sigma.")
+@click.option("--filters", callback=_names, metavar="A,B", help="Only these filters.  [default: all]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for scores, searches and figure."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@json_option
+def compare(
+    *,
+    data: Path,
+    grid: bool,
+    filters: tuple[str, ...] | None,
+    output: Path | None,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Tune the classical filters on a data set: searched on validation tiles, judged once on test tiles."""
+    from unnoise import evaluate as evaluation
+    from unnoise import scores, tables
+    from unnoise.tiles import load_dataset
+
+    dataset = load_dataset(data)
+    if output is not None:
+        names = (scores.SCORES_NAME, scores.METHODS_NAME, scores.SEARCHES_NAME, scores.FIGURE_NAME)
+        scores.check_outputs(output, names, overwrite=overwrite)
+    found = evaluation.compare(dataset, filters, workers=workers, log=note, progress=not is_quiet())
+    judged = found.evaluation
+    if as_json():
+        for each in found.left_out:
+            emit({"record": "left out", **scores.plain(each)})
+        for search in found.searches:
+            emit({"record": "search", **scores.plain(search.record())})
+        if grid and found.blur is not None:
+            emit({"record": "blur table", **scores.plain(found.blur)})
+        for method in judged.methods:
+            emit({"record": "method", "split": "test", **scores.plain(method)})
+    else:
+        answer(f"Searched on the validation split of {data}:\n{tables.searches_table(found.searches)}\n")
+        if grid and found.blur is not None:
+            counts = dataset.info.counts
+            answer(f"{tables.blur_tables(found.blur, counts['valid'], counts['test'])}\n")
+        answer(tables.evaluation_text(judged))
+        for each in found.left_out:
+            answer(f"left out: {each.name} {each.reason}")
+    if output is not None:
+        methods = [(each.best.filter.entry.label, each.best.filter) for each in found.searches]
+        _write_scores(output, judged, dataset, methods, "test")
+        note(f"wrote {scores.write_searches(found.searches, output)}")
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--with",
+    "denoisers",
+    multiple=True,
+    required=True,
+    metavar="RUN|NETWORK|FILTER",
+    help="A run's folder, an .onnx file, a bundled network's name, a filter such as nlm:h=40, or a filter's "
+    "name alone, which is searched on the validation split first. Can be given several times.",
+)
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "valid", "test"]))
+@click.option("--tiles", type=click.IntRange(min=1), help="Score a seeded choice of so many.  [default: all]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for scores and figure.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes for filters.  [default: one a core]")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@json_option
+def evaluate(
+    *,
+    data: Path,
+    denoisers: tuple[str, ...],
+    split: str,
+    tiles: int | None,
+    output: Path | None,
+    workers: int | None,
+    overwrite: bool,
+) -> None:
+    """Score networks and filters on a data set's tiles: MSE, PSNR, SSIM, by colour group too, and time."""
+    from unnoise import evaluate as evaluation
+    from unnoise import scores, tables
+    from unnoise.tiles import load_dataset
+
+    dataset = load_dataset(data)
+    if output is not None:
+        names = (scores.SCORES_NAME, scores.METHODS_NAME, scores.FIGURE_NAME)
+        scores.check_outputs(output, names, overwrite=overwrite)
+    chosen = evaluation.choose(denoisers, dataset, log=note, progress=not is_quiet())
+    found = evaluation.evaluate(dataset, chosen, split, limit=tiles, workers=workers, progress=not is_quiet())
+    if as_json():
+        for method in found.methods:
+            emit({"record": "method", "split": split, **scores.plain(method)})
+    else:
+        answer(tables.evaluation_text(found))
+    if output is not None:
+        labels = [method.label for method in found.methods[1:]]
+        _write_scores(output, found, dataset, list(zip(labels, chosen, strict=True)), split)
+
+
+def _write_scores(
+    output: Path, found: Evaluation, dataset: Dataset, methods: Sequence[tuple[str, Denoiser]], split: str
+) -> None:
+    from unnoise import figure, pairs, scores
+
+    for path in scores.write_evaluation(found, output):
+        note(f"wrote {path}")
+    picture = figure.figure(pairs.of_split(dataset, split), methods)
+    note(f"wrote {figure.save_figure(picture, output / scores.FIGURE_NAME)}")
+
+
 # --- models ----------------------------------------------------------------------------------------
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> list[str]:
+    """``name value`` for each number in nested tables."""
+    found = []
+    for key, value in values.items():
+        name = f"{before} {key}".strip()
+        if isinstance(value, Mapping):
+            found += _flat(value, name)
+        else:
+            found.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
+    return found
 
 
 @main.command()
@@ -425,23 +564,22 @@ def models(*, name: str | None) -> None:
     if name is not None:
         card = read_card(find(name))
         if as_json():
-            emit(card.as_record())
+            emit(card.record)
         else:
-            answer(json.dumps(card.as_record(), indent=2, ensure_ascii=False))
+            answer(json.dumps(card.record, indent=2, ensure_ascii=False))
         return
     rows = []
     for path in bundled().values():
         card, size = read_card(path), path.stat().st_size
-        record = {"name": path.stem, "bytes": size, **card.as_record()}
         if as_json():
-            emit(record)
+            emit({**card.record, "name": path.stem, "bytes": size})
         rows.append(
             (
                 path.stem,
                 f"{size / 1e6:.1f} MB",
                 "?" if card.parameters is None else f"{card.parameters:,}",
                 str(card.training.get("noise", "?")),
-                ", ".join(f"{key} {value}" for key, value in card.scores.items()) or "?",
+                ", ".join(_flat(card.scores)) or "?",
                 card.licence or "?",
             )
         )

@@ -39,12 +39,6 @@ class Batch:
     sigma: Tensor
     mask: Tensor | None
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on ``device``."""
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        moved = (t.to(device, non_blocking=True) for t in (self.input, self.target, self.sigma))
-        return Batch(*moved, mask)
-
 
 def as_stored(noisy: FloatArray) -> FloatArray:
     """What an 8-bit file keeps of a noisy picture: clipped to [0, 1] and rounded to 1/255."""

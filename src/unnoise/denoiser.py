@@ -34,7 +34,7 @@ NETWORKS = Path(__file__).with_name("networks")
 RUN_NETWORK = "network.onnx"
 """The network's name in the folder of a training run."""
 
-DEFAULT_CORE = 512
+DEFAULT_CORE = 1024
 """Pixels that a tile adds to the picture, on a side, when nothing else is asked for."""
 
 _SMALLEST_TILE = 64

@@ -46,9 +46,11 @@ def estimate_sigma(pixels: FloatArray) -> float:
     channels = pixels.shape[2]
     clipped = float(pixels.min()) >= 0 and float(pixels.max()) <= 1
     for size in _SIZES:
+        if min(pixels.shape[:2]) < size:
+            continue
         patches = _patches(pixels, size)
         chosen = patches[_informative(patches, channels, clipped)]
-        if _suffice(chosen, size, channels):
+        if _suffice(len(chosen), size, channels):
             return _settled(chosen, size, channels, clipped) * SIGMA_SCALE
     return estimate_sigma_mad(pixels)
 
@@ -80,10 +82,8 @@ def _is_grey(pixels: FloatArray) -> bool:
 
 
 def _patches(pixels: FloatArray, size: int) -> FloatArray:
-    """(number, C·size·size) patches, evenly spread over the picture; none if it is smaller than one."""
-    height, width, channels = pixels.shape
-    if height < size or width < size:
-        return np.empty((0, channels * size * size), dtype=np.float32)
+    """(number, C·size·size) patches, evenly spread over the picture."""
+    channels = pixels.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (size, size), axis=(0, 1))
     rows, columns = windows.shape[:2]
     step = max(1, int(np.ceil(np.sqrt(rows * columns / _MAX_PATCHES))))
@@ -100,33 +100,34 @@ def _informative(patches: FloatArray, channels: int, clipped: bool) -> npt.NDArr
     return varies
 
 
-def _suffice(patches: FloatArray, size: int, channels: int) -> bool:
+def _suffice(patches: int, size: int, channels: int) -> bool:
     dimensions: int = _haar(size, channels)[1].shape[1]
-    return len(patches) >= _FEWEST_A_DIMENSION * dimensions
+    return patches >= _FEWEST_A_DIMENSION * dimensions
 
 
 def _settled(patches: FloatArray, size: int, channels: int, clipped: bool) -> float:
     """The estimate, narrowed to patches whose noise fits into the range where that is limited."""
-    sigma = _measure(patches, size, channels)
+    averaging, detailing = _haar(size, channels)
+    details = patches @ detailing
+    averages = (patches @ averaging).reshape(len(patches), channels, -1)
+    by_spread = np.argsort(averages.var(axis=2).sum(axis=1), kind="stable")
+    sigma = _of_first(details, by_spread)
     if not clipped:
         return sigma
-    # Choosing by a mean hardly selects by noise.
-    off_middle = np.abs(patches.reshape(len(patches), channels, -1).mean(axis=2) - 0.5).max(axis=1)
+    # Choosing by a mean hardly selects by noise; an average is twice the mean of its four pixels.
+    off_middle = np.abs(averages.mean(axis=2) / 2 - 0.5).max(axis=1)[by_spread]
     for _ in range(_ROUNDS):
-        fitting = off_middle <= 0.5 - _ROOM * sigma
-        if fitting.all() or not _suffice(patches[fitting], size, channels):
+        fitting = by_spread[off_middle <= 0.5 - _ROOM * sigma]
+        if len(fitting) == len(by_spread) or not _suffice(len(fitting), size, channels):
             break
-        sigma = _measure(patches[fitting], size, channels)
+        sigma = _of_first(details, fitting)
     return sigma
 
 
-def _measure(patches: FloatArray, size: int, channels: int) -> float:
-    averaging, detailing = _haar(size, channels)
-    averages = (patches @ averaging).reshape(len(patches), channels, -1)
-    spread = averages.var(axis=2).sum(axis=1)
-    enough = max(int(_FLATTEST_PART * len(patches)), _ENOUGH_A_DIMENSION * detailing.shape[1])
-    flattest = np.argsort(spread, kind="stable")[:enough]
-    return _bulk(patches[flattest] @ detailing)
+def _of_first(details: FloatArray, order: npt.NDArray[np.intp]) -> float:
+    """σ from as many of the patches, the flattest first, as are enough."""
+    enough = max(int(_FLATTEST_PART * len(order)), _ENOUGH_A_DIMENSION * details.shape[1])
+    return _bulk(details[order[:enough]])
 
 
 @cache

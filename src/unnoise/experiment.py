@@ -32,9 +32,10 @@ from typing import Any
 from unnoise.denoiser import bundled, load
 from unnoise.errors import ConfigError, UnknownName
 from unnoise.evaluate import compare, evaluate
-from unnoise.figure import figure
+from unnoise.figure import figure, save_figure
 from unnoise.filters import Denoiser, parse
 from unnoise.noise import parse as parse_noise
+from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
 from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
@@ -416,17 +417,16 @@ def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResu
         ranked = sorted((m for m in methods if m.kind != "input"), key=lambda m: m.mse)
         best_filter = next(m for m in ranked if m.kind == "filter")
         shown = [m for m in ranked if m.kind == "network" or m.name in (BASELINE, best_filter.name)]
-        best = decode(_Compared, _read(config.out / "comparison.json")).best
-        denoisers: dict[str, Denoiser] = {}
+        settings = decode(_Compared, _read(config.out / "comparison.json")).best
+        denoisers: list[tuple[str, Denoiser]] = []
         for method in shown:
             if method.kind == "filter":
-                denoisers[method.label] = parse(best[method.name])
-            elif method.name == SHIPPED:
-                denoisers[method.label] = load("default")
+                denoisers.append((method.label, parse(settings[method.name])))
             else:
-                denoisers[method.label] = load(_run_folder(config, method.name))
+                source = "default" if method.name == SHIPPED else _run_folder(config, method.name)
+                denoisers.append((method.label, load(source)))
         log("drawing the figure")
-        figure(dataset, denoisers, path)
+        save_figure(figure(of_split(dataset, "test"), denoisers), path)
     return path.read_bytes()
 
 

@@ -257,7 +257,7 @@ def wavelet(noisy: FloatArray, level: float | None, *, method: str, wavelet: str
         level: the noise's sigma in 8-bit units; None estimates it.
         method: how the threshold is found, ``BayesShrink`` or ``VisuShrink``.
         wavelet: its name in PyWavelets.
-        levels: of the decomposition.
+        levels: of the decomposition, as far as the picture's size allows.
     """
     from skimage.restoration import denoise_wavelet
 
@@ -316,8 +316,8 @@ FILTERS: dict[str, FilterEntry] = {
         bilateral,
         "bilateral",
         {
-            # 15 pixels hold all that the best widths in space reach.
-            "ksize": Parameter((7, 11, 15), 11, "px", odd=True, minimum=1),
+            # 27 pixels hold three standard deviations of the widest space on each side: all that there is.
+            "ksize": Parameter((11, 19, 27), 11, "px", odd=True, minimum=1),
             "colour": Parameter(
                 (25.0, 50.0, 75.0, 100.0, 150.0, 200.0, 250.0, 300.0, 400.0, 600.0),
                 100.0,
@@ -330,7 +330,7 @@ FILTERS: dict[str, FilterEntry] = {
                 (1.0, 1.5, 2.0, 3.0, 4.0), 2.0, "px", minimum=0.1, open_low=True, open_high=True
             ),
         },
-        search_pixels=256 * _TILES,
+        search_pixels=128 * _TILES,
     ),
     "nlm": FilterEntry(
         nlm,
@@ -345,12 +345,11 @@ FILTERS: dict[str, FilterEntry] = {
                 open_high=True,
             ),
             # 1 would compare single pixels, which is no non-local means.
-            "template": Parameter((3, 5), 3, "px", odd=True, minimum=1, open_high=True),
-            "search": Parameter(
-                (11, 21, 35, 49), 21, "px", odd=True, minimum=1, open_low=True, open_high=True
-            ),
+            "template": Parameter((3, 5, 7), 3, "px", odd=True, minimum=1, open_high=True),
+            # 49 nearly span the article's tiles, and on photographs of any size 21 did best.
+            "search": Parameter((7, 11, 21, 35, 49), 21, "px", odd=True, minimum=1, open_low=True),
         },
-        search_pixels=64 * _TILES,
+        search_pixels=48 * _TILES,
     ),
     "tv": FilterEntry(
         tv,
@@ -373,11 +372,11 @@ FILTERS: dict[str, FilterEntry] = {
         "wavelet shrinkage",
         {
             "method": Parameter(("BayesShrink", "VisuShrink"), "BayesShrink"),
-            "wavelet": Parameter(("db1", "db2", "sym4", "sym8", "sym12"), "sym8"),
-            "levels": Parameter((2, 3, 4, 5), 4, minimum=1, open_low=True, open_high=True),
+            "wavelet": Parameter(("db1", "db2", "sym4", "sym8", "sym16", "dmey"), "sym8"),
+            "levels": Parameter((3, 4, 5, 6), 4, minimum=1, open_low=True, open_high=True),
         },
         extra="filters",
         modules=("skimage", "pywt"),
-        search_pixels=256 * _TILES,
+        search_pixels=128 * _TILES,
     ),
 }

@@ -6,6 +6,7 @@ texts and the tests follow from it.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -17,6 +18,7 @@ from typing import Any
 import PIL.Image
 
 from unnoise.errors import ConfigError, ImageError
+from unnoise.metadata import Metadata, tiff_tags, with_directories
 
 JPEG_QUALITY = 95
 
@@ -30,7 +32,7 @@ class Codec:
         matches: whether a file that begins with these bytes (at least 16) is of this format.
         check: looks at the undecoded file; raises ImageError for what the decoder would let pass.
         stored: how the file was stored, from the file and the opened picture, for ``Image.options``.
-        save: what the encoder is told, from an image's ``options``.
+        encode: the file's content, from the picture, its metadata and an image's ``options``.
         max_side: the longest side that the format can hold.
         alpha: whether the format can hold transparency.
     """
@@ -40,7 +42,7 @@ class Codec:
     matches: Callable[[bytes], bool]
     check: Callable[[bytes], None]
     stored: Callable[[bytes, PIL.Image.Image], Mapping[str, str]]
-    save: Callable[[Mapping[str, str]], Mapping[str, Any]]
+    encode: Callable[[PIL.Image.Image, Metadata, Mapping[str, str]], bytes]
     max_side: int
     alpha: bool
 
@@ -76,12 +78,31 @@ def _check_png(data: bytes) -> None:
         at = end + 4
 
 
-def _save_jpeg(_: Mapping[str, str]) -> Mapping[str, Any]:
-    return {"quality": JPEG_QUALITY, "subsampling": 0}
+def _saved(picture: PIL.Image.Image, kind: str, **how: Any) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **{key: value for key, value in how.items() if value is not None})
+    return out.getvalue()
 
 
-def _save_png(_: Mapping[str, str]) -> Mapping[str, Any]:
-    return {}
+def _prefixed(exif: bytes | None) -> bytes | None:
+    return b"Exif\0\0" + exif if exif else None
+
+
+def _encode_jpeg(picture: PIL.Image.Image, about: Metadata, _: Mapping[str, str]) -> bytes:
+    exif = _prefixed(about.exif)
+    return _saved(
+        picture,
+        "JPEG",
+        icc_profile=about.icc,
+        exif=exif,
+        dpi=about.dpi,
+        quality=JPEG_QUALITY,
+        subsampling=0,
+    )
+
+
+def _encode_png(picture: PIL.Image.Image, about: Metadata, _: Mapping[str, str]) -> bytes:
+    return _saved(picture, "PNG", icc_profile=about.icc, exif=about.exif, dpi=about.dpi)
 
 
 def _stored_webp(data: bytes, _: PIL.Image.Image) -> Mapping[str, str]:
@@ -94,11 +115,20 @@ def _stored_webp(data: bytes, _: PIL.Image.Image) -> Mapping[str, str]:
     return {}
 
 
-def _save_webp(options: Mapping[str, str]) -> Mapping[str, Any]:
+def _encode_webp(picture: PIL.Image.Image, about: Metadata, options: Mapping[str, str]) -> bytes:
     # A lossless source, or one of another format, is not made lossy behind anybody's back.
-    if options.get("lossless", "yes") == "yes":
-        return {"lossless": True, "exact": True, "method": 4}
-    return {"quality": JPEG_QUALITY, "alpha_quality": 100, "exact": True, "method": 4}
+    lossless = options.get("lossless", "yes") == "yes"
+    quality = None if lossless else JPEG_QUALITY
+    return _saved(
+        picture,
+        "WEBP",
+        icc_profile=about.icc,
+        exif=_prefixed(about.exif),
+        lossless=lossless,
+        quality=quality,
+        alpha_quality=100,
+        exact=True,
+    )
 
 
 _TIFF_BITS, _TIFF_FORMAT, _TIFF_UNSIGNED = 258, 339, 1
@@ -124,8 +154,13 @@ def _stored_tiff(_: bytes, picture: PIL.Image.Image) -> Mapping[str, str]:
     return {"compression": _TIFF_COMPRESSIONS.get(compression, "tiff_adobe_deflate")}
 
 
-def _save_tiff(options: Mapping[str, str]) -> Mapping[str, Any]:
-    return {"compression": options.get("compression", "tiff_adobe_deflate")}
+def _encode_tiff(picture: PIL.Image.Image, about: Metadata, options: Mapping[str, str]) -> bytes:
+    tags, below = tiff_tags(about.exif)
+    compression = options.get("compression", "tiff_adobe_deflate")
+    data = _saved(
+        picture, "TIFF", icc_profile=about.icc, tiffinfo=tags, dpi=about.dpi, compression=compression
+    )
+    return with_directories(data, below)
 
 
 CODECS: dict[str, Codec] = {
@@ -135,7 +170,7 @@ CODECS: dict[str, Codec] = {
         matches=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
         check=_check_png,
         stored=_nothing,
-        save=_save_png,
+        encode=_encode_png,
         max_side=2**31 - 1,
         alpha=True,
     ),
@@ -145,7 +180,7 @@ CODECS: dict[str, Codec] = {
         matches=lambda head: head.startswith(b"\xff\xd8\xff"),
         check=_accept,
         stored=_nothing,
-        save=_save_jpeg,
+        encode=_encode_jpeg,
         max_side=65500,
         alpha=False,
     ),
@@ -155,7 +190,7 @@ CODECS: dict[str, Codec] = {
         matches=lambda head: head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and head[8:10] != b"CR",
         check=_accept,
         stored=_stored_tiff,
-        save=_save_tiff,
+        encode=_encode_tiff,
         max_side=2**31 - 1,
         alpha=True,
     ),
@@ -165,7 +200,7 @@ CODECS: dict[str, Codec] = {
         matches=lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
         check=_accept,
         stored=_stored_webp,
-        save=_save_webp,
+        encode=_encode_webp,
         max_side=16383,
         alpha=True,
     ),

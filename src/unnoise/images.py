@@ -289,16 +289,11 @@ def encode(image: Image, pixels: FloatArray | None = None, format: str | None = 
         samples = np.dstack([samples, image.alpha])
     picture = PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
     options = image.options if name == image.format else {}
-    extras: dict[str, Any] = {"icc_profile": image.icc, "exif": image.exif, "dpi": image.dpi}
-    given = {key: value for key, value in extras.items() if value}
-    if name in ("jpeg", "webp") and image.exif:
-        given["exif"] = b"Exif\0\0" + image.exif
-    out = io.BytesIO()
+    about = metadata.Metadata(image.icc, image.exif, image.dpi)
     try:
-        picture.save(out, CODECS[name].pillow, **given, **CODECS[name].save(options))
-    except (OSError, ValueError, struct.error) as error:
+        return CODECS[name].encode(picture, about, options)
+    except (OSError, ValueError, RuntimeError, SyntaxError, struct.error) as error:
         raise ImageError(f"cannot be written as {CODECS[name].pillow}: {error}") from error
-    return out.getvalue()
 
 
 def write(path: str | os.PathLike[str], image: Image, pixels: FloatArray | None = None) -> None:

@@ -7,17 +7,37 @@ A broken block is dropped with a word and never costs the picture.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+from PIL import TiffImagePlugin
 
 ByteArray = npt.NDArray[np.uint8]
 
-_MAX_ICC = 4 << 20
 UPRIGHT = 1
+_MAX_ICC = 4 << 20
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels.
+
+    Attributes:
+        icc: colour profile.
+        exif: EXIF block, a small TIFF file without the ``Exif`` prefix.
+        dpi: horizontal and vertical resolution.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
 
 TURNS: dict[int, Callable[[ByteArray], ByteArray]] = {
     1: lambda a: a,
@@ -35,6 +55,7 @@ FIRST_SIDEWAYS = 5
 _ORIENTATION_TAG = 0x0112
 _TIFF_EXIF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
 _SUB_IFDS = (0x8769, 0x8825)
+_LONG = 4
 
 
 def exif(picture: PIL.Image.Image, name: str) -> tuple[int, bytes | None, str]:
@@ -52,16 +73,63 @@ def exif(picture: PIL.Image.Image, name: str) -> tuple[int, bytes | None, str]:
 
 
 def _exif_of_tiff(picture: PIL.Image.Image) -> bytes | None:
-    # A TIFF's own directory is its EXIF; what describes the old pixels' storage must stay behind.
-    source, kept = picture.getexif(), PIL.Image.Exif()
+    # A TIFF's own directory is its EXIF; what describes the storage of the pixels must stay behind.
+    described = _descriptive(picture.getexif())
+    block: bytes = described.tobytes() if len(described) else b""
+    return block.removeprefix(b"Exif\0\0") or None
+
+
+def _descriptive(source: PIL.Image.Exif) -> PIL.Image.Exif:
+    kept = PIL.Image.Exif()
     for tag in _TIFF_EXIF_TAGS:
         if tag in source:
             kept[tag] = source[tag]
     for tag in _SUB_IFDS:
         if entries := source.get_ifd(tag):
-            kept.get_ifd(tag).update(entries)
-    block: bytes = kept.tobytes() if len(kept) or any(kept.get_ifd(tag) for tag in _SUB_IFDS) else b""
-    return block.removeprefix(b"Exif\0\0") or None
+            kept[tag] = dict(entries)
+    return kept
+
+
+def tiff_tags(block: bytes | None) -> tuple[dict[int, Any], dict[int, dict[int, Any]]]:
+    """What an EXIF block says, as tags of a TIFF's first directory and the directories below it."""
+    if not block:
+        return {}, {}
+    source = PIL.Image.Exif()
+    with warnings.catch_warnings():
+        # A single odd entry is left out, as it was when the picture was read.
+        warnings.simplefilter("ignore")
+        source.load(b"Exif\0\0" + block)
+        described = _descriptive(source)
+    below = {tag: described[tag] for tag in _SUB_IFDS if tag in described}
+    return {tag: value for tag, value in described.items() if tag not in below}, below
+
+
+def with_directories(data: bytes, below: Mapping[int, Mapping[int, Any]]) -> bytes:
+    """A TIFF file with further directories below its first one.
+
+    libtiff, by way of Pillow, writes compressed pixels but no EXIF directory. So they are appended, and a
+    first directory that names them takes the place of the old one (TIFF 6.0, section 2).
+    """
+    if not below:
+        return data
+    order = {b"II": "<", b"MM": ">"}[data[:2]]
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, at)
+    entries = [data[entry : entry + 12] for entry in range(at + 2, at + 2 + 12 * count, 12)]
+    following = data[at + 2 + 12 * count : at + 6 + 12 * count]
+    out = bytearray(data)
+    for tag, values in below.items():
+        out += bytes(len(out) % 2)
+        entries.append(struct.pack(order + "HHII", tag, _LONG, 1, len(out)))
+        directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=data[:2], group=tag)
+        for key, value in values.items():
+            directory[key] = value
+        out += directory.tobytes(len(out))
+    out += bytes(len(out) % 2)
+    struct.pack_into(order + "I", out, 4, len(out))
+    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
+    out += struct.pack(order + "H", len(entries)) + b"".join(entries) + following
+    return bytes(out)
 
 
 def _reset_orientation(block: bytes) -> tuple[int, bytes]:

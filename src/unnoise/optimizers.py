@@ -63,10 +63,8 @@ def _from_library(name: str) -> Builder:
     def build(parameters: Parameters, options: OptimizerOptions) -> torch.optim.Optimizer:
         from pytorch_optimizer import load_optimizer
 
-        optimizer: torch.optim.Optimizer = load_optimizer(name)(
-            parameters, lr=options.lr, weight_decay=options.weight_decay
-        )
-        return optimizer
+        make: Callable[..., torch.optim.Optimizer] = load_optimizer(name)
+        return make(parameters, lr=options.lr, weight_decay=options.weight_decay)
 
     return build
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -104,19 +105,24 @@ class Pairs:
     Attributes:
         where: what they are, for people.
         sigma: standard deviation of their noise in 8-bit units, or None where no number describes it.
-        names: of the pictures.
         groups: colour group of each, or None where there are none.
-        chunks: the pictures, in the order of the names.
+        chunks: the pictures.
+        read_names: gives their names, in the order of the chunks.
     """
 
     where: str
     sigma: float | None
-    names: Sequence[str]
     groups: npt.NDArray[np.int16] | None
     chunks: tuple[Chunk, ...]
+    read_names: Callable[[], Sequence[str]]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return sum(len(chunk.ranks) for chunk in self.chunks)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Name of each picture; a data set's are read at first use, since a search needs none."""
+        return self.read_names()
 
     def sample(self, count: int) -> list[tuple[FloatArray, FloatArray]]:
         """Clean and noisy (H, W, C) of the ``count`` pictures of lowest rank, in the order of the ranks."""
@@ -162,13 +168,12 @@ def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int
         Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part))
         for part in (rows[start : start + step] for start in range(0, len(rows), step))
     )
-    all_names = split.names
     return Pairs(
         where=f"{name} split of {dataset.path}",
         sigma=noise.parse(dataset.info.noise).sigma,
-        names=[all_names[row] for row in rows],
         groups=np.asarray(split.group)[rows],
         chunks=chunks,
+        read_names=lambda: [split.names[row] for row in rows],
     )
 
 
@@ -191,4 +196,4 @@ def of_pictures(clean: Mapping[str, Path | FloatArray], added: Noise, *, where: 
         Picture(name, picture, added, seed, (rank,))
         for (name, picture), rank in zip(clean.items(), ranks, strict=True)
     )
-    return Pairs(where, added.sigma, list(clean), None, chunks)
+    return Pairs(where, added.sigma, None, chunks, lambda: list(clean))

@@ -329,7 +329,7 @@ class MetricsWriter:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise MissingExtra("--tensorboard", "tensorboard") from None
-            self._writer = SummaryWriter(str(run.path / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(run.path / "tensorboard"))
         self._file = (run.path / "metrics.jsonl").open("a", encoding="utf-8")
 
     def write(self, **values: float) -> None:

@@ -57,6 +57,11 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Without them a third less memory is held, at the same speed (tiles of 1216, 1.3 M weights).
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        # Threads that wait in a loop take the processor from others, and from themselves between tiles.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _ERRORS_ONLY
         try:
             self._session = onnxruntime.InferenceSession(

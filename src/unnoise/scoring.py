@@ -57,7 +57,7 @@ class Measured:
     Attributes:
         sums: per filter searched, per setting: the sum of the pictures' mean squared errors.
         pictures: per filter searched: pictures that it was measured on.
-        seconds: per filter searched: time that it took, summed over the workers.
+        seconds: per filter searched: processor time that it took, summed over the workers.
         scores: (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
     """
 
@@ -145,14 +145,14 @@ def _measure(chunk: Chunk, plan: Plan, sigma: float | None) -> Measured:
     stacks = list(_stacks(clean, noisy)) if any(_is_stackable(each) for each in plan.searched) else []
     sums, pictures, seconds = [], [], []
     for settings, limit in zip(plan.searched, plan.limits, strict=True):
-        start = time.perf_counter()
+        start = time.process_time()
         rows = [row for row, rank in enumerate(chunk.ranks) if rank < limit]
         if len(rows) == len(clean) and _is_stackable(settings):
             sums.append(_stacked_errors(stacks, settings, sigma))
         else:
             sums.append(_errors(clean[rows], noisy[rows], settings, sigma))
         pictures.append(len(rows))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     scores = [
         [score(picture, denoiser(corrupted, sigma)) for picture, corrupted in zip(clean, noisy, strict=True)]
         for denoiser in plan.scored

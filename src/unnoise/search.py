@@ -34,7 +34,7 @@ class Search:
         settings: all that were tried, in the order of the grid.
         pictures: number of pictures that each was tried on.
         of: number of pictures that there were; the others were left out to save time.
-        seconds: time that it took, summed over the workers.
+        seconds: processor time that it took, summed over the workers.
     """
 
     name: str

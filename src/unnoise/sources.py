@@ -8,6 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ MARKERS = ("dataset.json", "manifest.jsonl")
 
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "YCbCr"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA"})
+_DRAFTED = frozenset({"JPEG", "MPO"})
+_FIRST_SIDEWAYS = 5  # EXIF orientations from here on swap height and width
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """Pixels of an image file: upright 8-bit RGB (H, W, 3).
+def measure(data: bytes) -> tuple[int, int]:
+    """Check an image file from end to end, and return its upright height and width.
 
-    The whole file is decoded by Pillow, which fails where it is cut off.
+    Pillow decodes all of it, and fails where it is cut off or damaged. A JPEG file is decoded at an eighth of
+    its size, which parses the whole stream all the same and saves most of the arithmetic.
 
     Raises:
         ImageError: not an image, damaged, too many pixels, or of a kind that 8-bit RGB cannot hold; the
@@ -125,15 +129,39 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
     """
     if not data:
         raise ImageError("empty file")
+    with _reasons():
+        with Image.open(io.BytesIO(data)) as probe:
+            _refuse_unsuited(probe, data)
+            probe.verify()
+        with Image.open(io.BytesIO(data)) as image:
+            full = image.size
+            image.draft(None, (1, 1))
+            image.load()
+            width, height = full if image.format in _DRAFTED else image.size  # TIFF is turned in loading
+            _refuse_transparent(image)
+            return (width, height) if _orientation(image) >= _FIRST_SIDEWAYS else (height, width)
+
+
+def decode(data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of an image file that :func:`measure` accepted: upright 8-bit RGB (H, W, 3).
+
+    Raises:
+        ImageError: as :func:`measure` does.
+    """
+    with _reasons(), Image.open(io.BytesIO(data)) as image:
+        # Before anything is loaded: a TIFF file forgets its orientation then, as it is turned.
+        orientation = _orientation(image) if image.format != "TIFF" else 1
+        image.load()
+        upright = ImageOps.exif_transpose(image) if orientation != 1 else image
+        return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is merely odd is none of the tiles' business
-            with Image.open(io.BytesIO(data)) as probe:
-                _refuse_unsuited(probe, data)
-                probe.verify()
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-                return np.asarray(_to_rgb(_upright(image)))
+            yield
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -159,19 +187,15 @@ def _refuse_unsuited(image: Image.Image, data: bytes) -> None:
         raise ImageError(f"colour mode {image.mode}: convert it to RGB first")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _refuse_transparent(image: Image.Image) -> None:
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        whole = image.convert("RGBA")
-        low, _ = whole.getchannel("A").getextrema()
+        low, _ = image.convert("RGBA").getchannel("A").getextrema()
         if isinstance(low, int | float) and low < 255:
             raise ImageError("has transparent pixels: flatten it first")
-        image = whole
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # broken EXIF says nothing about the pixels
-        return image
-    return ImageOps.exif_transpose(image) if turned else image
+        return 1

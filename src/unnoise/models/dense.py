@@ -36,7 +36,7 @@ class Dense(Model):
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """See :class:`Model`."""
         self.check_input_shape(noisy)
-        return torch.sigmoid(self.layers(noisy.flatten(1))).unflatten(1, noisy.shape[1:])
+        return torch.sigmoid(self.layers(noisy.flatten(1))).reshape(noisy.shape)
 
 
 class SplitDense(Model):
@@ -71,4 +71,4 @@ class SplitDense(Model):
         decoded = self.decode(joined)
         if self.skip:
             decoded = decoded + flat
-        return torch.sigmoid(decoded).unflatten(1, noisy.shape[1:])
+        return torch.sigmoid(decoded).reshape(noisy.shape)

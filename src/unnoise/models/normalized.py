@@ -20,6 +20,10 @@ class Normalized(Model):
         centres: (K, 3) mean colours of the groups; needed when K > 1.
     """
 
+    mean: Tensor
+    std: Tensor
+    centres: Tensor
+
     def __init__(self, model: Model, mean: Tensor, std: Tensor, centres: Tensor | None = None) -> None:
         super().__init__()
         self.model = model

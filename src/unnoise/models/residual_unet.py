@@ -47,7 +47,7 @@ class ResidualUNet(Model):
                 f"got {len(widths)} widths and {len(depths)} depths; give two or more, as many of both"
             )
         levels = len(widths)
-        self.size_multiple = 2**levels
+        self.size_multiple = 1 << levels
         self.head = nn.Conv2d(13, widths[0], 3, padding=1, bias=False)
         self.encoders = nn.ModuleList(_pairs(w, d) for w, d in zip(widths[:-1], depths[:-1], strict=True))
         self.downs = nn.ModuleList(
@@ -97,10 +97,10 @@ def _halo(depths: tuple[int, ...]) -> int:
     """
     radius = 2 * 2 + 1  # head, tail, unshuffle
     for level, depth in enumerate(depths):
-        stride = 2 ** (level + 1)
+        stride = 1 << (level + 1)
         last = level == len(depths) - 1
         radius += 2 * depth * stride * (1 if last else 2)
         if not last:
             radius += 3 * stride  # down, up, and the nearest neighbour's shift
-    multiple = 2 ** len(depths)
-    return -(-radius // multiple) * multiple
+    multiple = 1 << len(depths)
+    return (radius + multiple - 1) // multiple * multiple

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+
+from unnoise import noise
+from unnoise.estimate import estimate_sigma, estimate_sigma_mad
+
+PHOTOGRAPHS = {
+    name: getattr(skimage.data, name)().astype(np.float32)[:384, :384] / 255
+    for name in ("coffee", "chelsea", "astronaut")
+}
+
+
+def noisy(clean: np.ndarray, sigma: float) -> np.ndarray:
+    return noise.apply(noise.Gaussian(sigma, sigma), clean, seed=1)
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("sigma", [5, 15, 25, 50, 75])
+def test_float_noise_is_found(name: str, sigma: float) -> None:
+    # CBSD68 and photographs of 1024²: mean error 0.3 at most (benchmarks/sigma_estimation.py).
+    assert estimate_sigma(noisy(PHOTOGRAPHS[name], sigma)) == pytest.approx(sigma, abs=0.3 + 0.03 * sigma)
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_noise_that_was_clipped_and_rounded_is_found(name: str) -> None:
+    stored = np.rint(np.clip(noisy(PHOTOGRAPHS[name], 25), 0, 1) * 255).astype(np.float32) / 255
+    assert estimate_sigma(stored) == pytest.approx(25, abs=2.5)
+
+
+def test_grey_photographs() -> None:
+    clean = skimage.data.camera().astype(np.float32)[:, :, None] / 255
+    for sigma in (10, 25, 50):
+        found = estimate_sigma(noisy(clean, sigma))
+        assert found == pytest.approx(sigma, abs=2.5)
+        # The same picture in three equal channels has the same noise, not less.
+        assert estimate_sigma(noisy(clean, sigma).repeat(3, axis=2)) == pytest.approx(found)
+
+
+def test_better_than_wavelets_on_texture() -> None:
+    clean = skimage.data.gravel().astype(np.float32)[:, :, None] / 255
+    picture = noisy(clean, 25)
+    assert abs(estimate_sigma(picture) - 25) < abs(estimate_sigma_mad(picture) - 25)
+
+
+@pytest.mark.parametrize("size", [16, 32, 56])
+def test_small_pictures(size: int) -> None:
+    flat = np.full((size, size, 3), 0.5, dtype=np.float32)
+    found = [estimate_sigma(noise.apply(noise.Gaussian(25, 25), flat, seed)) for seed in range(8)]
+    assert np.mean(found) == pytest.approx(25, abs=2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 2, 3), (5, 7, 1)])
+def test_tiny_pictures_give_a_number(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+    assert np.isfinite(estimate_sigma(pixels))
+    assert estimate_sigma(np.full(shape, 0.3, dtype=np.float32)) == 0
+
+
+def test_borders_of_one_colour_do_not_hide_the_noise() -> None:
+    picture = noisy(PHOTOGRAPHS["coffee"], 20)
+    framed = np.pad(picture, ((120, 120), (0, 0), (0, 0)))
+    assert estimate_sigma(framed) == pytest.approx(20, abs=1.5)
+
+
+def test_overexposed_skies_do_not_hide_the_noise() -> None:
+    clean = PHOTOGRAPHS["chelsea"].copy()
+    clean[:150] = 1.3
+    stored = np.clip(noisy(clean, 20), 0, 1)
+    assert estimate_sigma(stored) == pytest.approx(20, abs=2)
+
+
+def test_large_pictures_take_bounded_memory() -> None:
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(0.5, 0.1, (2000, 2000, 3)).astype(np.float32)
+    tracemalloc.start()
+    found = estimate_sigma(pixels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == pytest.approx(25.5, abs=0.5)
+    assert peak < 120e6

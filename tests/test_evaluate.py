@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import CliRunner, Result
+
+import tiny_dataset
+import tiny_network
+from unnoise import cli, denoiser, noise, scores
+from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
+from unnoise.evaluate import choose, compare, evaluate, evaluate_folder, pictures_in, unique_names
+from unnoise.filters import Filter, FloatArray, parse
+from unnoise.metrics import psnr_of_mse, ssim
+from unnoise.search import BLUR
+from unnoise.tiles import Dataset, load_dataset, packed_path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return tiny_dataset.build(tmp_path_factory.mktemp("tiny"))
+
+
+class Halved:
+    """A network, as far as evaluation can tell."""
+
+    name = "halved"
+    parameters = 12345
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[FloatArray, float | None]] = []
+
+    def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+        self.seen.append((noisy, sigma))
+        return (noisy - np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
+
+
+# --- evaluate ----------------------------------------------------------------------------------------
+
+
+def test_scores_are_those_of_the_stored_tiles(dataset: Dataset) -> None:
+    found = evaluate(dataset, [Halved(), parse(BLUR)], workers=1)
+    split = dataset.split("test")
+    clean = np.asarray(split.clean).astype(np.float64) / 255
+    noisy = np.asarray(split.noisy).astype(np.float64) / 255
+    assert [each.name for each in found.methods] == ["noisy input", "halved", BLUR]
+    assert [each.kind for each in found.methods] == ["input", "network", "filter"]
+    assert list(found.names) == split.names
+    for method, denoised in zip(found.methods, (noisy, (noisy - 0.5) / 2 + 0.5), strict=False):
+        errors = ((denoised - clean) ** 2).mean(axis=(1, 2, 3))
+        assert method.mse == pytest.approx(errors.mean(), rel=1e-5)
+        assert method.psnr == pytest.approx((-10 * np.log10(errors)).mean(), rel=1e-5)
+        assert method.psnr_of_mean_mse == pytest.approx(-10 * math.log10(errors.mean()), rel=1e-5)
+        assert method.psnr != pytest.approx(method.psnr_of_mean_mse, abs=1e-3)
+        similar = [ssim(a, b, data_range=1) for a, b in zip(clean, denoised, strict=True)]
+        assert method.ssim == pytest.approx(np.mean(similar), rel=1e-5)
+        assert method.tiles == len(split)
+        for score in method.groups:
+            rows = split.group == score.group
+            assert score.tiles == rows.sum() > 0
+            assert score.mse == pytest.approx(errors[rows].mean(), rel=1e-5)
+            assert score.psnr == pytest.approx((-10 * np.log10(errors[rows])).mean(), rel=1e-5)
+            assert score.ssim == pytest.approx(np.mean(np.array(similar)[rows]), rel=1e-5)
+        assert sum(score.tiles for score in method.groups) == len(split)
+
+
+def test_a_method_is_described_and_timed(dataset: Dataset) -> None:
+    blurs = [parse("gaussian-blur:ksize=3"), parse("gaussian-blur:ksize=9")]
+    found = evaluate(dataset, [Halved(), *blurs], workers=1, limit=5)
+    noisy, network, *_ = found.methods
+    assert (network.parameters, network.settings) == (12345, "")
+    assert noisy.ms_per_tile is None
+    assert all(each.ms_per_tile is not None and each.ms_per_tile > 0 for each in found.methods[1:])
+    assert [each.name for each in found.methods[2:]] == [each.spec for each in blurs]
+    assert found.methods[3].settings == "ksize=9,sigma=0"
+    assert "one image each (32 × 32 pixels)" in found.timed
+    assert noisy.tiles == len(found.names) == 5
+
+
+def test_denoisers_get_the_stored_pixels_and_the_noise_level(dataset: Dataset) -> None:
+    network = Halved()
+    evaluate(dataset, [network], "valid")
+    split = dataset.split("valid")
+    scored = network.seen[: len(split)]
+    assert all(sigma == 50 for _, sigma in network.seen)
+    assert all(
+        np.array_equal(np.rint(seen * 255), stored)
+        for (seen, _), stored in zip(scored, split.noisy, strict=True)
+    )
+
+
+def test_records_are_a_line_for_each_method_and_tile(dataset: Dataset, tmp_path: Path) -> None:
+    found = evaluate(dataset, [parse("median")], workers=1)
+    written = scores.write_evaluation(found, tmp_path)
+    assert [path.name for path in written] == ["scores.jsonl", "methods.jsonl"]
+    lines = [json.loads(line) for line in written[0].read_text().splitlines()]
+    assert len(lines) == 2 * len(found.names)
+    assert lines[-1].keys() == {"method", "name", "group", "mse", "psnr", "ssim"}
+    means = {name: np.mean([line["mse"] for line in lines if line["method"] == name]) for name in ("median",)}
+    assert means["median"] == pytest.approx(found.methods[1].mse)
+    assert lines[len(found.names)]["name"] == found.names[0]
+    assert {line["group"] for line in lines} == {score.group for score in found.methods[0].groups}
+    summaries = [json.loads(line) for line in written[1].read_text().splitlines()]
+    assert [each["mse"] for each in summaries] == [each.mse for each in found.methods]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["methods.jsonl", "scores.jsonl"]
+
+
+def test_numbers_that_json_has_not_become_null(tmp_path: Path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    PIL.Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(folder / "a.png")
+    found = evaluate_folder(folder, noise.parse("gaussian:0"), [])
+    assert found.methods[0].psnr == math.inf
+    written = scores.write_evaluation(found, tmp_path)
+    line = json.loads(written[0].read_text())
+    assert (line["mse"], line["psnr"], line["ssim"], line["group"]) == (0, None, None, None)
+
+
+def test_names_are_told_apart() -> None:
+    same = [Halved(), parse("median"), Halved(), parse("median"), parse("nlm")]
+    assert unique_names(same) == [
+        "halved (1)",
+        "median:ksize=5 (1)",
+        "halved (2)",
+        "median:ksize=5 (2)",
+        "nlm",
+    ]
+
+
+# --- compare -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def misleading(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A data set whose test tiles have hardly any noise, so that they would choose another blur."""
+    made = tiny_dataset.build(tmp_path_factory.mktemp("misleading"))
+    test = made.split("test")
+    change = np.random.default_rng(0).integers(-3, 4, test.clean.shape)
+    quiet = np.clip(np.asarray(test.clean).astype(int) + change, 0, 255).astype(np.uint8)
+    np.save(packed_path(made.path, "test", "noisy"), quiet)
+    return load_dataset(made.path)
+
+
+def test_filters_are_chosen_on_validation_tiles_and_judged_on_test_tiles(misleading: Dataset) -> None:
+    found = compare(misleading, [BLUR, "median"], workers=1)
+    assert found.blur is not None
+    valid, test = np.array(found.blur.valid), np.array(found.blur.test)
+    assert np.argmin(valid) != np.argmin(test)
+    row, column = np.unravel_index(np.argmin(valid), valid.shape)
+    assert found.blur.chosen == (found.blur.kernels[row], found.blur.sigmas[column])
+    judged = {each.name: each for each in found.evaluation.methods}
+    assert list(judged) == ["noisy input", BLUR, "median"]
+    assert judged[BLUR].mse == pytest.approx(test[row, column], abs=1e-7)
+    assert judged[BLUR].mse > test.min()
+    assert judged[BLUR].settings == found.searches[0].best.filter.settings_text
+    assert judged["median"].tiles == len(misleading.split("test"))
+
+
+def test_a_filter_whose_packages_are_missing_is_left_out_and_named(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    lines: list[str] = []
+    found = compare(dataset, ["median", "tv"], workers=1, log=lines.append)
+    assert [each.name for each in found.evaluation.methods] == ["noisy input", "median"]
+    assert [each.name for each in found.left_out] == ["tv"]
+    assert "left out: tv needs packages that are not installed: pip install 'unnoise[filters]'" in lines
+    assert found.blur is None
+    with pytest.raises(DataError, match="none of these filters"):
+        compare(dataset, ["tv"])
+
+
+# --- whole pictures ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "clean"
+    made.mkdir()
+    for seed, size in enumerate(((40, 52), (52, 40), (33, 47))):
+        PIL.Image.fromarray(tiny_dataset.picture(seed)[: size[0], : size[1]]).save(made / f"p{seed}.png")
+    (made / "notes.txt").write_text("no picture")
+    return made
+
+
+def test_whole_pictures_get_float_noise_that_is_not_clipped(folder: Path) -> None:
+    network = Halved()
+    found = evaluate_folder(folder, noise.parse("gaussian:100"), [network, parse("median:ksize=3")])
+    assert list(found.names) == ["p0.png", "p1.png", "p2.png"]
+    assert found.groups is None
+    assert found.methods[1].groups == ()
+    seen = network.seen[:3]
+    assert [picture.shape for picture, _ in seen] == [(40, 52, 3), (52, 40, 3), (33, 47, 3)]
+    assert all(sigma == 100 and picture.max() > 1.2 and picture.min() < -0.2 for picture, sigma in seen)
+    assert (found.scores[:, :, 0] > 0).all()
+    for index, (picture, _) in enumerate(seen):
+        clean = np.asarray(PIL.Image.open(folder / found.names[index])).astype(np.float64) / 255
+        assert found.scores[0, index, 0] == pytest.approx(
+            np.mean((np.clip(picture, 0, 1) - clean) ** 2), rel=1e-5
+        )
+
+
+def test_another_picture_beside_it_changes_no_score(folder: Path) -> None:
+    added = noise.parse("gaussian:25")
+    before = evaluate_folder(folder, added, [parse("median")]).scores
+    PIL.Image.fromarray(tiny_dataset.picture(9)).save(folder / "a.png")
+    after = evaluate_folder(folder, added, [parse("median")])
+    assert after.names[0] == "a.png"
+    assert np.array_equal(after.scores[:, 1:], before)
+    assert not np.array_equal(evaluate_folder(folder, added, [], seed=1).scores[0], after.scores[0])
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no pictures"):
+        evaluate_folder(tmp_path, noise.parse("gaussian:25"), [])
+    with pytest.raises(DataError, match="no folder"):
+        pictures_in(tmp_path / "nothing")
+
+
+# --- what a person names -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    made = tmp_path / "networks"
+    made.mkdir()
+    tiny_network.save(made / "default.onnx")
+    monkeypatch.setattr(denoiser, "NETWORKS", made)
+    run = tmp_path / "run"
+    run.mkdir()
+    tiny_network.save(run / "network.onnx")
+    return tmp_path
+
+
+def test_denoisers_are_named_by_run_file_bundle_and_filter(networks: Path, dataset: Dataset) -> None:
+    texts = [
+        str(networks / "run"),
+        str(networks / "networks/default.onnx"),
+        "default",
+        "median:ksize=3",
+        BLUR,
+    ]
+    lines: list[str] = []
+    chosen = choose(texts, dataset, log=lines.append)
+    assert [each.name for each in chosen] == ["tiny", "tiny", "tiny", "median", BLUR]
+    assert chosen[3] == parse("median:ksize=3")
+    tuned = compare(dataset, [BLUR], workers=1).searches[0].best.filter
+    assert isinstance(chosen[4], Filter)
+    assert chosen[4] == tuned
+    assert f"{tuned.spec}: MSE" in lines[1]
+
+
+def test_a_name_that_is_nothing_lists_all_there_are(networks: Path, dataset: Dataset) -> None:
+    with pytest.raises(UnknownName, match="unknown denoiser 'medain'") as caught:
+        choose(["medain"], dataset)
+    assert "Did you mean 'median'?" in caught.value.hint
+    assert "default" in caught.value.hint
+    with pytest.raises(NetworkError, match=r"gone\.onnx"):
+        choose(["gone.onnx"], dataset)
+
+
+def test_a_named_filter_that_cannot_run_is_an_error(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(MissingExtra, match="'tv'"):
+        choose(["tv:weight=0.1"], dataset)
+
+
+def test_files_that_exist_are_not_replaced(tmp_path: Path) -> None:
+    scores.check_outputs(tmp_path / "new/deep", ["a"], overwrite=False)
+    assert (tmp_path / "new/deep").is_dir()
+    (tmp_path / "a").write_text("precious")
+    with pytest.raises(ConfigError, match="holds a already"):
+        scores.check_outputs(tmp_path, ["a", "b"], overwrite=False)
+    scores.check_outputs(tmp_path, ["a", "b"], overwrite=True)
+    with pytest.raises(ConfigError, match="cannot write"):
+        scores.check_outputs(tmp_path / "a" / "b", ["c"], overwrite=False)
+
+
+# --- the commands ------------------------------------------------------------------------------------
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def test_compare_prints_the_articles_table_for_both_splits(dataset: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = invoke("compare", dataset.path, "--grid", "--filters", f"{BLUR},median", "-o", out)
+    assert result.exit_code == 0, result.output
+    found = compare(dataset, [BLUR], workers=1)
+    assert found.blur is not None
+    assert "validation images of the image's MSE: the choice (*) was made on these" in result.stdout
+    assert "not chosen by" in result.stdout
+    for table in (found.blur.valid, found.blur.test):
+        for kernel, line in zip(found.blur.kernels, table, strict=True):
+            cells = [row.replace("*", "").split() for row in result.stdout.splitlines()]
+            assert [str(kernel), *(f"{error:.6f}" for error in line)] in cells
+    assert "noisy input" in result.stdout
+    assert "MSE, PSNR and SSIM by colour group" in result.stdout
+    names = ["figure.png", "methods.jsonl", "scores.jsonl", "searches.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    settings = [json.loads(line) for line in (out / "searches.jsonl").read_text().splitlines()]
+    assert len(settings) == 16 + 5
+    assert settings[5]["settings"] == {"ksize": 5, "sigma": 1.0}
+    again = invoke("compare", dataset.path, "--filters", "median", "-o", out)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert invoke("compare", dataset.path, "--filters", "median", "-o", out, "--overwrite").exit_code == 0
+
+
+def test_compare_gives_json_lines(dataset: Dataset) -> None:
+    result = invoke("compare", dataset.path, "--json", "--grid", "--filters", BLUR)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [record["record"] for record in records]
+    assert kinds == ["search", "blur table", "method", "method"]
+    assert all(record["schema"] == cli.SCHEMA for record in records)
+    assert np.shape(records[1]["valid"]) == (4, 4)
+    assert records[3]["name"] == BLUR
+    assert records[3]["psnr_of_mean_mse"] == pytest.approx(psnr_of_mse(records[3]["mse"]))
+
+
+def test_compare_names_an_unknown_filter(dataset: Dataset) -> None:
+    result = invoke("compare", dataset.path, "--filters", "medain")
+    assert result.exit_code == 2
+    assert "unknown filter 'medain'" in result.stderr
+    assert "Did you mean 'median'?" in result.stderr
+
+
+def test_evaluate_prints_and_writes_its_scores(dataset: Dataset, networks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with_all = [part for each in ("default", "median:ksize=3") for part in ("--with", each)]
+    result = invoke("evaluate", dataset.path, *with_all, "--tiles", 20, "-o", out)
+    assert result.exit_code == 0, result.output
+    table = result.stdout.split("\n\n")[0].splitlines()
+    rows = {line.split("  ")[0].strip(): line.split() for line in table}
+    assert "20 images" in result.stdout
+    assert "1,000" in rows["tiny"]
+    assert "ksize=3" in rows["median"]
+    assert {path.name for path in out.iterdir()} == {"figure.png", "methods.jsonl", "scores.jsonl"}
+    records = invoke("evaluate", dataset.path, "--with", "default", "--split", "valid", "--json").stdout
+    parsed = [json.loads(line) for line in records.splitlines()]
+    assert [(each["name"], each["split"]) for each in parsed] == [("noisy input", "valid"), ("tiny", "valid")]
+    assert parsed[1]["parameters"] == 1000
+
+
+def test_a_folder_that_is_no_data_set_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
+    result = invoke("evaluate", tmp_path, "--with", "median", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "no prepared data set" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_what_can_be_given() -> None:
+    with click.Context(cli.evaluate) as context:
+        text = cli.evaluate.get_help(context)
+    assert "RUN|NETWORK|FILTER" in text
+    assert "searched on the validation split" in " ".join(text.split())

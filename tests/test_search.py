@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import pytest
+
+import tiny_dataset
+from unnoise import noise, pairs, scoring
+from unnoise.errors import DataError, UnknownName
+from unnoise.filters import FILTERS, Filter, FloatArray, grid, parse
+from unnoise.pairs import Pairs, Tiles, of_pictures, of_split
+from unnoise.parameters import FilterEntry, Parameter
+from unnoise.scoring import NoisyInput, Plan, run
+from unnoise.search import BLUR, Search, Setting, available, blur_table, search
+from unnoise.tiles import Dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return tiny_dataset.build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "CHUNK_PIXELS", 7 * 32 * 32)
+
+
+def independent_table(dataset: Dataset, split: str) -> dict[tuple[int, float], float]:
+    """The article's loop over the files: every setting reads both images again."""
+    table = {}
+    for kernel in (3, 5, 7, 9):
+        for sigma in (0, 1, 2, 3):
+            errors = []
+            for path in sorted((dataset.path / split).glob("*_raw.png")):
+                other = dataset.path / f"{split}-gaussian" / path.name.replace("_raw", "_noised")
+                clean, noisy = (cv2.imread(str(each)).astype(np.float32) / 255 for each in (path, other))
+                errors.append(np.mean((cv2.GaussianBlur(noisy, (kernel, kernel), sigma) - clean) ** 2))
+            table[kernel, float(sigma)] = float(np.mean(errors, dtype=np.float64))
+    return table
+
+
+def as_table(found: Search) -> dict[tuple[int, float], float]:
+    settings = [dict(each.filter.settings) for each in found.settings]
+    return {
+        (int(each["ksize"]), float(each["sigma"])): setting.mse
+        for each, setting in zip(settings, found.settings, strict=True)
+    }
+
+
+# --- the search --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_the_blur_table_equals_an_independent_loop_over_the_files(
+    dataset: Dataset, split: str, small_chunks: None
+) -> None:
+    wanted = independent_table(dataset, split)
+    found = search(of_split(dataset, split), [BLUR], workers=1)[0]
+    assert as_table(found) == pytest.approx(wanted, abs=1e-7)
+    assert found.pictures == found.of == len(dataset.split(split))
+    assert found.best.mse == pytest.approx(min(wanted.values()), abs=1e-7)
+
+
+def test_processes_change_no_digit(dataset: Dataset, small_chunks: None) -> None:
+    valid = of_split(dataset, "valid")
+    assert len(valid.chunks) > 2
+    names = [BLUR, "median"]
+    alone, shared = (search(valid, names, workers=count) for count in (1, 2))
+    assert [each.settings for each in alone] == [each.settings for each in shared]
+
+
+def test_every_tile_is_read_once_for_all_settings_of_all_filters(
+    dataset: Dataset, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    read = Tiles.read
+
+    def counting(self: Tiles) -> pairs.Pictures:
+        rows.extend(self.rows)
+        return read(self)
+
+    valid = of_split(dataset, "valid")
+    monkeypatch.setattr(Tiles, "read", counting)
+    monkeypatch.setattr("unnoise.search._limit", lambda *_: 5)
+    search(valid, [BLUR, "median", "tv"], workers=1)
+    assert rows == list(range(len(valid)))
+
+
+def test_a_slow_filter_is_tried_on_a_fair_sample_whose_size_is_told(
+    dataset: Dataset, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = FILTERS["tv"]
+    monkeypatch.setitem(FILTERS, "tv", FilterEntry(**{**vars(entry), "search_pixels": 6 * 32 * 32}))
+    valid = of_split(dataset, "valid", seed=3)
+    found = search(valid, ["tv"], workers=1)[0]
+    assert (found.pictures, found.of) == (6, len(valid))
+    setting = found.settings[4]
+    errors = [
+        np.mean((np.clip(setting.filter(noisy, 50), 0, 1) - clean) ** 2) for clean, noisy in valid.sample(6)
+    ]
+    assert setting.mse == pytest.approx(np.mean(errors, dtype=np.float64), rel=1e-5)
+    # Another seed takes another sample.
+    other = search(of_split(dataset, "valid", seed=4), ["tv"], workers=1)[0]
+    assert other.settings[4].mse != setting.mse
+
+
+def add_filter(monkeypatch: pytest.MonkeyPatch, name: str, shifts: tuple[float, ...], **more: bool) -> None:
+    def shift(noisy: FloatArray, _level: float | None, *, by: float) -> FloatArray:
+        return noisy + np.float32(by)
+
+    parameters: Mapping[str, Parameter] = {"by": Parameter(shifts, shifts[0], **more)}
+    monkeypatch.setitem(FILTERS, name, FilterEntry(shift, name, parameters))
+
+
+def flat(value: float, count: int = 3) -> Pairs:
+    """Pictures of one value without noise."""
+    clean = {f"{index}": np.full((8, 8, 3), value, np.float32) for index in range(count)}
+    return of_pictures(clean, noise.parse("gaussian:0"), where="flat pictures")
+
+
+def test_output_is_clipped_before_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_filter(monkeypatch, "shift", (0.0, 0.5, 5.0))
+    found = search(flat(1.0), ["shift"], workers=1)[0]
+    assert [each.mse for each in found.settings] == [0, 0, 0]
+    assert [each.mse for each in search(flat(0.5), ["shift"], workers=1)[0].settings] == pytest.approx(
+        [0, 0.25, 0.25]
+    )
+
+
+def test_a_winner_at_the_edge_of_a_grid_that_could_go_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_filter(monkeypatch, "shift", (-0.2, -0.1), open_high=True)
+    lines: list[str] = []
+    found = search(flat(0.5), ["shift"], workers=1, log=lines.append)[0]
+    assert found.best.filter == Filter("shift", (("by", -0.1),))
+    assert "the best by=-0.1 is the last value tried" in lines[-1]
+    assert found.record().at_edge == ("by",)
+    add_filter(monkeypatch, "shift", (-0.2, -0.1, 0.0, 0.1), open_high=True)
+    inside = search(flat(0.5), ["shift"], workers=1)[0]
+    assert inside.best.filter == Filter("shift", (("by", 0.0),))
+    assert inside.warning == ""
+
+
+def test_what_was_searched_is_told_in_full(dataset: Dataset) -> None:
+    lines: list[str] = []
+    found = search(of_split(dataset, "valid"), [BLUR], workers=1, log=lines.append)[0]
+    record = found.record()
+    assert (record.settings, record.tiles) == (16, len(dataset.split("valid")))
+    assert record.grid == {"ksize": ("3", "5", "7", "9"), "sigma": ("0", "1", "2", "3")}
+    assert record.winner == found.best.filter.settings_text
+    assert f"{found.best.filter.spec}: MSE {found.best.mse:.6f}, the best of 16 settings" in lines[0]
+
+
+def test_the_table_shows_both_splits_and_the_choice_of_the_first() -> None:
+    def found(errors: list[float]) -> Search:
+        settings = tuple(Setting(each, mse) for each, mse in zip(grid(BLUR), errors, strict=True))
+        return Search(BLUR, settings, 9, 9, 0.0)
+
+    valid, test = [float(number) for number in range(16, 0, -1)], [float(number) for number in range(16)]
+    table = blur_table(found(valid), found(test))
+    assert table.chosen == (9, 3.0)
+    assert table.valid[0] == (16, 15, 14, 13)
+    assert table.test[3] == (12, 13, 14, 15)
+
+
+def test_filters_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available() == (tuple(FILTERS), ())
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    names, left_out = available(["tv", BLUR, "tv", "wavelet"])
+    assert names == (BLUR,)
+    assert [each.name for each in left_out] == ["tv", "wavelet"]
+    assert "pip install 'unnoise[filters]'" in left_out[0].reason
+    with pytest.raises(UnknownName, match="unknown filter 'blur'"):
+        available(["blur"])
+
+
+# --- pairs -------------------------------------------------------------------------------------------
+
+
+def test_a_seeded_choice_of_tiles_is_the_same_again_and_spread(dataset: Dataset) -> None:
+    split = dataset.split("test")
+    chosen = of_split(dataset, "test", limit=9)
+    assert len(chosen) == len(chosen.names) == 9
+    assert chosen.names == of_split(dataset, "test", limit=9).names
+    assert chosen.names != of_split(dataset, "test", limit=9, seed=1).names
+    assert chosen.names != split.names[:9]
+    assert set(chosen.names) <= set(of_split(dataset, "test", limit=20).names)
+    assert chosen.groups is not None
+    for index, name in enumerate(chosen.names):
+        row = split.names.index(name)
+        clean, noisy = chosen.pick(index)
+        assert np.array_equal(clean * 255, split.clean[row].astype(np.float32))
+        assert np.array_equal(np.rint(noisy * 255), split.noisy[row])
+        assert chosen.groups[index] == split.group[row]
+
+
+def test_a_choice_of_no_tiles_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(DataError, match="no tiles to measure on"):
+        of_split(dataset, "test", limit=0)
+
+
+def test_the_noise_of_a_picture_depends_on_its_name_alone() -> None:
+    clean = {name: np.full((16, 16, 3), 0.5, np.float32) for name in "abc"}
+    added = noise.parse("gaussian:200")
+    three = of_pictures(clean, added, where="here")
+    alone = of_pictures({"b": clean["b"]}, added, where="here")
+    assert np.array_equal(three.pick(1)[1], alone.pick(0)[1])
+    assert not np.array_equal(three.pick(0)[1], three.pick(1)[1])
+    assert three.pick(1)[1].max() > 1.2  # not clipped
+    assert not np.array_equal(three.pick(1)[1], of_pictures(clean, added, where="here", seed=1).pick(1)[1])
+    assert (three.sigma, of_pictures(clean, noise.parse("gaussian:5-9"), where="here").sigma) == (200, None)
+
+
+# --- a pass ------------------------------------------------------------------------------------------
+
+
+def test_scores_of_a_pass_are_in_the_order_of_the_pictures(dataset: Dataset, small_chunks: None) -> None:
+    test = of_split(dataset, "test")
+    denoisers = (NoisyInput(), parse("median"))
+    for workers in (1, 2):
+        scores = run(test, Plan(scored=denoisers), workers=workers).scores
+        assert scores.shape == (2, len(test), 3)
+        for index in (0, 7, len(test) - 1):
+            clean, noisy = test.pick(index)
+            for denoiser, row in zip(denoisers, scores[:, index], strict=True):
+                assert tuple(row) == scoring.score(clean, denoiser(noisy))
+
+
+def test_pictures_smaller_than_its_window_have_no_ssim() -> None:
+    scores = run(flat(0.5), Plan(scored=(NoisyInput(),)), workers=1).scores
+    assert scores[0, :, 0].tolist() == [0, 0, 0]
+    assert np.isnan(scores[0, :, 2]).all()
+
+
+def test_networks_that_take_stacks_get_them(dataset: Dataset, small_chunks: None) -> None:
+    class Both:
+        name = "both"
+        calls = 0
+
+        def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+            raise AssertionError("one by one")
+
+        def stack(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+            assert (noisy.ndim, sigma) == (4, 50)
+            self.calls += 1
+            return noisy
+
+    test = of_split(dataset, "test")
+    both = Both()
+    scores = scoring.score_here(test, [both])
+    assert both.calls == len(test.chunks)
+    assert np.array_equal(scores, run(test, Plan(scored=(NoisyInput(),)), workers=1).scores)
