@@ -348,3 +348,25 @@ def test_a_network_is_a_denoiser_with_a_name(tiny: Network) -> None:
     assert tiny.name == "tiny"
     assert tiny.parameters == 1000
     assert "tiny" in repr(tiny)
+
+
+@pytest.mark.parametrize("border", [0, 5])
+@pytest.mark.parametrize("shape", [(40, 16, 16, 3), (3, 57, 33, 3), (2, 1, 9, 1)])
+def test_a_stack_is_denoised_as_its_pictures_are(tmp_path: Path, shape: tuple[int, ...], border: int) -> None:
+    network = load(tiny_network.save(tmp_path / "n.onnx", tiny_network.card(border=border)))
+    noisy = np.random.default_rng(0).random(shape, dtype=np.float32)
+    single = np.stack([network(picture, 25) for picture in noisy])
+    assert network.stack(noisy, 25).shape == shape
+    assert np.abs(network.stack(noisy, 25) - single).max() < 1e-6
+    assert np.abs(network.stack(noisy[:2]) - np.stack([network(picture) for picture in noisy[:2]])).max() == 0
+
+
+def test_the_border_is_what_lies_behind_a_mirror(tmp_path: Path) -> None:
+    """The result is that of the mirrored picture, cut out: no pixel of the picture sees zeros."""
+    plain, bordered = (
+        load(tiny_network.save(tmp_path / f"{b}.onnx", tiny_network.card(border=b))) for b in (0, 8)
+    )
+    noisy = np.random.default_rng(0).random((24, 40, 3), dtype=np.float32)
+    mirrored = np.pad(noisy, ((8, 8), (8, 8), (0, 0)), mode="reflect")
+    assert np.abs(bordered(noisy, 25) - plain(mirrored, 25)[8:-8, 8:-8]).max() < 1e-6
+    assert np.abs(bordered(noisy, 25) - plain(noisy, 25)).max() > 1e-4

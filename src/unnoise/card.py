@@ -35,6 +35,8 @@ class Card:
         size_multiple: height and width must be multiples of it.
         fixed_size: the only height and width that it takes, or None.
         halo: radius of its receptive field in pixels.
+        border: pixels by which a picture should be continued by reflection on every side, since the network
+            knows less near the edge of what it is given.
         whole_image: whether it must see all of a picture at once, so that tiles would change the result.
         parameters: how many weights, or None if not known.
         training: noise, data and the rest of how it came to be.
@@ -50,6 +52,7 @@ class Card:
     size_multiple: int
     fixed_size: int | None
     halo: int
+    border: int = 0
     whole_image: bool = False
     parameters: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -75,10 +78,15 @@ def parse_card(text: str, where: str) -> Card:
         low, high = (float(value) for value in record["sigma_range"] or (0, 0))
         limits = (low, high) if record["sigma_range"] else None
         card = Card(**{**known, "sigma_range": limits, "record": record})
-        numbers = [card.size_multiple, card.halo, *([card.fixed_size] if card.fixed_size is not None else [])]
+        numbers = [
+            card.size_multiple,
+            card.halo,
+            card.border,
+            *([card.fixed_size] if card.fixed_size is not None else []),
+        ]
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError("sizes must be whole numbers")
-        if card.size_multiple < 1 or card.halo < 0 or not 0 <= low <= high or not card.name:
+        if card.size_multiple < 1 or min(card.halo, card.border) < 0 or not 0 <= low <= high or not card.name:
             raise ValueError("a size or a range is impossible")
         if card.sigma_input and card.sigma_range is None:
             raise ValueError("it takes sigma, but says not in what range")

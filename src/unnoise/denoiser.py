@@ -23,7 +23,7 @@ from unnoise.formats import format_of
 from unnoise.images import check_target, encode, fill_hidden, read, save, to_bytes
 from unnoise.noise import SIGMA_SCALE
 from unnoise.runtime import Session, available_cores
-from unnoise.tiling import denoise_tiled, round_up
+from unnoise.tiling import denoise_tiled, round_up, with_border
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -38,6 +38,7 @@ DEFAULT_CORE = 1024
 """Pixels that a tile adds to the picture, on a side, when nothing else is asked for."""
 
 _SMALLEST_TILE = 64
+_STACK = 32
 _PLAUSIBLE = (-4.0, 5.0)
 """Float pictures beyond this are not in [0, 1], however noisy."""
 
@@ -182,13 +183,8 @@ class Network:
         scaled = None if level is None else level / SIGMA_SCALE
 
         def run(piece: FloatArray) -> FloatArray:
-            planes = piece.transpose(2, 0, 1)[None]
-            grey = piece.shape[2] == 1
-            made = self._session.run(np.repeat(planes, 3, axis=1) if grey else planes, scaled)[0]
-            if grey:
-                made = made.mean(axis=0, keepdims=True)
-            result: FloatArray = made.transpose(1, 2, 0)
-            return result
+            made: FloatArray = self._run(piece[None], scaled)[0]
+            return made
 
         side = card.fixed_size or tile or self.default_tile()
         while True:
@@ -200,6 +196,7 @@ class Network:
                     halo=card.halo,
                     multiple=1 if card.fixed_size else card.size_multiple,
                     fixed=card.fixed_size is not None,
+                    border=card.border,
                     on_tile=on_tile,
                 )
             except MemoryError as error:
@@ -208,6 +205,41 @@ class Network:
                     raise
                 side = smaller
                 logger.warning("out of memory (%s); going on with tiles of %d", error, side)
+
+    def stack(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+        """Denoise pictures of one size, as a call for each would, but small ones many at a time.
+
+        Args:
+            noisy: float32 (N, H, W, C), as for a call.
+            sigma: as for a call; None has it estimated for each picture.
+
+        Returns:
+            float32, the shape of ``noisy``, not clipped.
+        """
+        card = self.card
+        height, width = noisy.shape[1:3]
+        tile, longest = self.default_tile(), max(height, width) + 2 * card.border
+        whole = (height, width) == (tile, tile) if card.fixed_size else tile is None or longest <= tile
+        if not whole or (sigma is None and card.sigma_input):
+            return np.stack([self(picture, sigma) for picture in noisy])
+        _check_pixels(noisy[0])
+        level = self.level(noisy[0], sigma)
+        scaled = None if level is None else level / SIGMA_SCALE
+        multiple = 1 if card.fixed_size else card.size_multiple
+        made = [
+            self._run(with_border(noisy[i : i + _STACK], card.border, multiple), scaled)
+            for i in range(0, len(noisy), _STACK)
+        ]
+        return np.concatenate(made)[:, card.border :, card.border :][:, :height, :width]
+
+    def _run(self, pieces: FloatArray, scaled: float | None) -> FloatArray:
+        """The network on pictures (N, H, W, C) of a size that it takes."""
+        planes = pieces.transpose(0, 3, 1, 2)
+        grey = planes.shape[1] == 1
+        made: FloatArray = self._session.run(np.repeat(planes, 3, axis=1) if grey else planes, scaled)
+        if grey:
+            made = made.mean(axis=1, keepdims=True)
+        return made.transpose(0, 2, 3, 1)
 
     def clean(
         self,

@@ -64,6 +64,7 @@ def export_run(
         "size_multiple": model.size_multiple,
         "fixed_size": model.fixed_size,
         "halo": model.halo,
+        "border": model.border,
         "whole_image": config.normalize == "groups",
         "value_range": [0.0, 1.0],
         "parameters": parameters(model),

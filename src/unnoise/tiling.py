@@ -43,12 +43,15 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def reflected(length: int, padded: int) -> IndexArray:
-    """Indices that continue ``length`` pixels to ``padded`` by reflection; one pixel is repeated."""
+def reflected(length: int, padded: int, before: int = 0) -> IndexArray:
+    """Indices that continue ``length`` pixels to ``padded`` by reflection, ``before`` of them in front.
+
+    A single pixel is repeated.
+    """
     if length == 1:
         return np.zeros(padded, dtype=np.intp)
     period = 2 * (length - 1)
-    folded = np.arange(padded) % period
+    folded = np.arange(-before, padded - before) % period
     return np.minimum(folded, period - folded)
 
 
@@ -126,6 +129,14 @@ def plan(height: int, width: int, *, tile: int | None, halo: int, multiple: int,
     )
 
 
+def with_border(pixels: FloatArray, border: int, multiple: int = 1) -> FloatArray:
+    """``pixels`` (..., H, W, C) continued by reflection: ``border`` on every side, then to the multiple."""
+    rows, columns = (
+        reflected(length, round_up(length + 2 * border, multiple), border) for length in pixels.shape[-3:-1]
+    )
+    return pixels.take(rows, axis=-3).take(columns, axis=-2)
+
+
 def denoise_tiled(
     fn: Callable[[FloatArray], FloatArray],
     pixels: FloatArray,
@@ -134,6 +145,7 @@ def denoise_tiled(
     halo: int,
     multiple: int = 1,
     fixed: bool = False,
+    border: int = 0,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> FloatArray:
     """``fn`` over a picture of any size from 1×1, in tiles of one shape.
@@ -149,8 +161,12 @@ def denoise_tiled(
         halo: pixels to each side that ``fn`` looks at, its receptive field's radius.
         multiple: what the sides given to ``fn`` are multiples of.
         fixed: every tile is exactly ``tile`` × ``tile``.
+        border: pixels by which the picture is continued on every side before anything else.
         on_tile: called after each tile with the number done and the number of all.
     """
+    inside = tuple(slice(border, border + length) for length in pixels.shape[:2])
+    if border:
+        pixels = with_border(pixels, border, multiple)
     height, width, channels = pixels.shape
     grid = plan(height, width, tile=tile, halo=halo, multiple=multiple, fixed=fixed)
     rows, columns = grid.rows, grid.columns
@@ -166,4 +182,4 @@ def denoise_tiled(
             done += 1
             if on_tile is not None:
                 on_tile(done, len(grid))
-    return result
+    return result[inside]

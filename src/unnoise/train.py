@@ -14,6 +14,7 @@ from types import FrameType
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from unnoise import checkpoint, noise
@@ -212,8 +213,12 @@ def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast) -
     for i, batch in enumerate(batches):
         if i % world != rank:
             continue
+        height, width = batch.input.shape[2:]
+        # As in deployment: a mirrored border, where the tile is large enough for one.
+        border = model.border if min(height, width) > model.border else 0
+        noisy = F.pad(batch.input, (border,) * 4, mode="reflect") if border else batch.input
         with autocast:
-            output = model(batch.input, batch.sigma)
+            output = model(noisy, batch.sigma)[:, :, border : border + height, border : border + width]
         error = (output.float().clamp(0, 1) - batch.target).square().mean(dim=(1, 2, 3))
         total[0] += error.double().sum()
         total[1] += len(error)

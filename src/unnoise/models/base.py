@@ -24,6 +24,7 @@ class Model(nn.Module):
         bounded: whether a final sigmoid keeps the output inside [0, 1].
         size_multiple: H and W must be multiples of it.
         fixed_size: the one height and width that fits, or None.
+        border: pixels by which a picture should be continued by reflection on every side.
         halo: radius of the receptive field in pixels: how far a pixel can influence another.
     """
 
@@ -32,6 +33,7 @@ class Model(nn.Module):
     size_multiple: int = 1
     fixed_size: int | None = None
     halo: int = 0
+    border: int = 0
 
     def check_input_shape(self, noisy: Tensor) -> None:
         """Raise ValueError with what was got, what is expected and what to do."""

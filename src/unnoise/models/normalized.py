@@ -29,7 +29,8 @@ class Normalized(Model):
         self.model = model
         # An instance's own values stand in front of the class's.
         self.sigma_input, self.bounded = model.sigma_input, model.bounded  # type: ignore[misc]
-        self.size_multiple, self.fixed_size, self.halo = model.size_multiple, model.fixed_size, model.halo
+        self.size_multiple, self.fixed_size = model.size_multiple, model.fixed_size
+        self.halo, self.border = model.halo, model.border
         self.register_buffer("mean", mean.reshape(-1, 3).float())
         self.register_buffer("std", std.reshape(-1, 3).float())
         self.register_buffer("centres", (mean if centres is None else centres).reshape(-1, 3).float().clone())

@@ -62,6 +62,8 @@ class ResidualUNet(Model):
         )
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1, bias=False)
         self.halo = _halo(depths)
+        # Without biases a border of zeros is taken for dark picture; 16 reflected pixels keep it away.
+        self.border = 16
 
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """See :class:`Model`."""
