@@ -558,7 +558,7 @@ def _notes(config: ExperimentConfig, compared: _Compared, preset: Preset) -> tup
         )
     if "default" in bundled():
         notes.append(
-            "The shipped network is shown as it is, untrained on this data set; 'unnoise models default' names "
+            "The shipped network is shown as it is, not trained here; 'unnoise models default' names "
             "the photographs that it was trained on. If yours are among them, its row is no test."
         )
     notes += [f"Left out: {each}." for each in compared.left_out]
