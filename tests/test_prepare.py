@@ -244,6 +244,23 @@ def test_packed_only_has_the_same_arrays_and_no_files(
 # --- determinism -----------------------------------------------------------------------------------
 
 
+scandir = os.scandir
+
+
+class Backwards:
+    """Like `os.scandir`, for a system that lists files in another order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> list[os.DirEntry[str]]:
+        with scandir(self.path) as entries:
+            return sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def test_bytes_do_not_depend_on_workers_or_listing_order(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,18 +268,6 @@ def test_bytes_do_not_depend_on_workers_or_listing_order(
     first = prepare(config(source, tmp_path / "first"))
     second = prepare(config(source, tmp_path / "second", workers=2))
 
-    class Backwards:
-        def __init__(self, path: Path) -> None:
-            self.path = path
-
-        def __enter__(self) -> list[os.DirEntry[str]]:
-            with scandir(self.path) as entries:
-                return sorted(entries, key=lambda entry: entry.name, reverse=True)
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    scandir = os.scandir
     with monkeypatch.context() as patched:
         patched.setattr("unnoise.sources.os.scandir", Backwards)
         third = prepare(config(source, tmp_path / "third"))
@@ -360,13 +365,20 @@ def with_a_flipped_byte(data: bytes) -> bytes:
     return bytes(damaged)
 
 
+def with_a_wrong_checksum(data: bytes) -> bytes:
+    damaged = bytearray(data)
+    damaged[data.rindex(b"IEND") - 5] ^= 0xFF  # the last byte before the last chunk: the pixels' checksum
+    return bytes(damaged)
+
+
 ROUGH = Image.fromarray(picture(1, 200, 200))
 SEE_THROUGH = ROUGH.copy()
 SEE_THROUGH.putalpha(Image.fromarray(np.full((200, 200), 200, np.uint8)))
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated.jpg": (lambda: saved(ROUGH, "JPEG")()[:-3000], "truncated"),
     "truncated.png": (lambda: saved(ROUGH, "PNG")()[:-30000], "truncated"),
-    "checksum.png": (lambda: with_a_flipped_byte(saved(ROUGH, "PNG")()), "damaged"),
+    "flipped.png": (lambda: with_a_flipped_byte(saved(ROUGH, "PNG")()), "damaged"),
+    "checksum.png": (lambda: with_a_wrong_checksum(saved(ROUGH, "PNG")()), "checksum"),
     "text.jpg": (lambda: b"not a picture\n", "not an image"),
     "empty.png": (lambda: b"", "empty file"),
     "small.png": (saved(Image.new("RGB", (TILE, TILE - 1)), "PNG"), "less than a tile"),
@@ -464,7 +476,10 @@ def names_found(roots: list[Path], output: Path) -> list[str]:
     return [file.source for file in find_sources(roots, output)]
 
 
-def test_files_are_found_once_whatever_links_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lister", [os.scandir, Backwards])
+def test_files_are_found_once_whatever_links_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lister: object
+) -> None:
     root = tmp_path / "root"
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "x.PNG").touch()
@@ -476,6 +491,7 @@ def test_files_are_found_once_whatever_links_there_are(tmp_path: Path) -> None:
     (root / ".hidden.png").touch()
     (root / "readme.md").touch()
     os.mkfifo(root / "pipe.png")
+    monkeypatch.setattr("unnoise.sources.os.scandir", lister)
     assert names_found([root], tmp_path / "out") == ["a/b/x.PNG", "y.jpg"]
 
 
@@ -493,6 +509,8 @@ def test_output_and_earlier_data_sets_inside_the_source_are_not_read(source: Pat
     again = prepare(config(source, source / "out", overwrite=True))
     other = prepare(config(source, source / "other"))
     assert first.info == again.info == other.info
+    (other.path / "manifest.jsonl").unlink()  # damaged, and on the point of being replaced
+    assert prepare(config(source, other.path, overwrite=True)).info == first.info
 
 
 def test_names_become_plain_and_stay_different(tmp_path: Path) -> None:
