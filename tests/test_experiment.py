@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,9 @@ def test_what_is_asked_for_wrongly(source: Path) -> None:
     with pytest.raises(ConfigError, match="budget"):
         config(source, budget=-1.0)
     out = source.with_name("out")
+    with pytest.raises(ConfigError, match="convolutional cannot take tiles of 60 pixels"):
+        run_experiment(replace(config(source), tile=60))
+    assert not out.exists()
     out.mkdir()
     (out / "holiday.jpg").touch()
     with pytest.raises(ConfigError, match="not empty"):

@@ -65,6 +65,10 @@ def test_disagreement_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         parity(model, proto)
     monkeypatch.setattr(export, "PARITY_LIMIT", 1e9)
     assert parity(model, proto) > 1e-4
+    with torch.no_grad():
+        model.tail.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    with pytest.raises(NetworkError, match="by nan"):
+        parity(model, proto)
 
 
 def test_multiply_adds_of_known_layers() -> None:

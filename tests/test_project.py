@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "unnoise"
 # A file imports only what stands above it. docs/architecture.md shows the same order to people.
 RUNTIME = (
     "errors",
+    "files",
     "metadata",
     "formats",
     "images",

@@ -304,6 +304,27 @@ def test_the_verdict_names_winner_rival_and_losers() -> None:
     ) in text
 
 
+def test_a_network_that_was_not_trained_here_gets_a_sentence_of_its_own() -> None:
+    """Its training elsewhere is no merit of training here: it must not hide that those trained here lost."""
+    shipped = method("shipped", "network", 0.001, label="the shipped network", parameters=5)
+    found = only(method("wavelet", "filter", 0.0013), network("unet", 0.0015, 64_000, 2.0, 7), shipped)
+    assert "no network beats the best tuned filter (wavelet): the nearest, unet" in said(found)
+    assert "The shipped network, which was trained elsewhere and on other photographs, leaves 0.77" in said(
+        found
+    )
+    assert "both networks" not in said(found)
+
+
+def test_of_networks_that_differ_in_the_optimiser_the_validation_chooses() -> None:
+    """The lower test error must not choose which of them speaks for the network."""
+    found = results(
+        methods=(OTHERS[0], BLUR, network("a", 0.0015, 64, 2.0, 7), network("b", 0.0014, 64, 2.0, 7)),
+        curves={"a": curve(0.0011, 64_000), "b": curve(0.0019, 64_000)},
+        optimizers=("a", "b"),
+    )
+    assert "On these photographs, a leaves" in said(found)
+
+
 def test_the_verdict_says_when_no_network_beats_the_filters() -> None:
     text = said(only(NLM, network("dense", 0.0088, 100, 1, 10), network("unet", 0.00271, 100, 1, 10)))
     assert "no network beats the best tuned filter (NLM): the nearest, unet, leaves 1.03 × its error" in text

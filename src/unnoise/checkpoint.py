@@ -6,7 +6,6 @@ Nothing here unpickles: a file is data, never code.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unnoise.errors import NetworkError
+from unnoise.files import replacing
 
 _META = "unnoise"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write ``tensors`` and the JSON-able ``meta``; at every moment the old file is there, or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
         save_file(contiguous, temporary, {_META: json.dumps(meta)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -41,12 +35,16 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         NetworkError: the file is missing, truncated, not safetensors, not ours, or holds NaN or infinity.
     """
     tensors, meta = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    broken = [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if broken:
+    if broken := not_finite(tensors):
         raise NetworkError(
             f"{path} holds NaN or infinity in {', '.join(broken[:5])}", hint="Take an earlier run."
         )
     return tensors, meta
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity, with which :func:`load` refuses a file."""
+    return [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
 
 
 def _open(path: Path, read: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:

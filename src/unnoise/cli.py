@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from unnoise.filters import Denoiser
+    from unnoise.run import TrainConfig
     from unnoise.scores import Evaluation
     from unnoise.tiles import Dataset
 
@@ -695,6 +696,7 @@ def train(*, resume: bool, **options: Any) -> None:
 
     if resume:
         stored = Run(options["out"]).config()
+        _refuse_changes(options, stored)
         config = replace(
             stored, data=options["data"], out=options["out"], threads=options["threads"] or stored.threads
         )
@@ -705,6 +707,7 @@ def train(*, resume: bool, **options: Any) -> None:
         config, resume=resume, log=note if leads else lambda _: None, progress=not is_quiet()
     )
     if not result.finished:
+        note(f"go on with: unnoise train {config.data} -o {config.out} --resume")
         raise KeyboardInterrupt
     if leads:
         network = export_run(result.run)
@@ -713,6 +716,26 @@ def train(*, resume: bool, **options: Any) -> None:
             emit({**record, "valid_mse": result.best, "seconds": round(result.seconds, 1)})
         else:
             answer(str(network))
+
+
+def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:
+    """A resumed run goes on as it was configured: another wish must not be passed over in silence."""
+    from unnoise.errors import ConfigError
+
+    ctx = click.get_current_context()
+    spelt = {param.name: param.opts[0] for param in ctx.command.params}
+    changed = [
+        str(spelt[name])
+        for name, value in options.items()
+        if name not in ("data", "out", "threads")
+        and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        and value != getattr(stored, name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"--resume goes on with the run as it was configured, not with another {', '.join(changed)}",
+            hint="Leave that out, or start another run from these weights with --from.",
+        )
 
 
 @main.command()
@@ -727,7 +750,9 @@ def train(*, resume: bool, **options: Any) -> None:
     type=click.Path(path_type=Path),
     help="JSON file with more entries for the card: licence, data, scores ...",
 )
-def export(run: Path, out: Path | None, name: str | None, extra: Path | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+@json_option
+def export(*, run: Path, out: Path | None, name: str | None, extra: Path | None, overwrite: bool) -> None:
     """Write a run's best weights as a network file (ONNX)."""
     _needs_training_extra()
     from unnoise.errors import ConfigError
@@ -737,7 +762,13 @@ def export(run: Path, out: Path | None, name: str | None, extra: Path | None) ->
         entries = json.loads(extra.read_text(encoding="utf-8")) if extra else {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{extra} is not a readable JSON file: {error}") from None
-    answer(str(export_run(run, out, name=name, card=entries)))
+    if out is not None and out.exists() and not overwrite:
+        raise ConfigError(f"{out} is there already", hint="Take another -o, or --overwrite.")
+    network = export_run(run, out, name=name, card=entries)
+    if as_json():
+        emit({"status": "done", "run": str(run), "network": str(network)})
+    else:
+        answer(str(network))
 
 
 @main.command()

@@ -98,7 +98,8 @@ class TrainingBatches:
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The tiles of an epoch in the order they are drawn; kept for the two epochs in use."""
-        if epoch not in self._orders:
+        order = self._orders.get(epoch)
+        if order is None:
             rng = np.random.default_rng([self.seed, 1, epoch])
             count = len(self.split.clean)
             if self.balance:
@@ -109,9 +110,10 @@ class TrainingBatches:
             else:
                 order = rng.permutation(count)
             self._orders[epoch] = order
-            for old in [e for e in self._orders if e < epoch - 1]:
+            # Several threads come here: a copy of the keys, and the result from no shared place.
+            for old in [e for e in list(self._orders) if e < epoch - 1]:
                 self._orders.pop(old, None)
-        return self._orders[epoch]
+        return order
 
     def __call__(self, step: int) -> Batch:
         """This process's share of the batch of ``step`` (from 0)."""
@@ -127,8 +129,7 @@ class TrainingBatches:
         turn = int(rng.integers(8)) if self.augment else 0
         window = (row, slice(top, top + self.patch), slice(left, left + self.patch))
         clean = _float(_turned(self.split.clean[window], turn))
-        stored = _float(_turned(self.split.noisy[window], turn))
-        pair = self.strategy(clean, stored, self.noise, rng)
+        pair = self.strategy(clean, lambda: _float(_turned(self.split.noisy[window], turn)), self.noise, rng)
         return Pair(as_stored(pair.input), pair.target, pair.mask, pair.sigma) if self.stored else pair
 
 

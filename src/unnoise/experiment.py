@@ -19,7 +19,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import time
@@ -30,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from unnoise.denoiser import bundled, load
-from unnoise.errors import ConfigError, UnknownName
+from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.evaluate import compare, evaluate
 from unnoise.figure import figure, save_figure
+from unnoise.files import is_in_use, write_text
 from unnoise.filters import Denoiser, parse
 from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
@@ -47,6 +47,7 @@ Log = Callable[[str], None]
 
 BASELINE = "gaussian-blur"
 SHIPPED = "shipped"
+_BROKEN_OFF = "broken_off.txt"
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ class ExperimentConfig:
             raise ConfigError(
                 f"a budget of {self.budget:g} minutes is none", hint="Give --budget some minutes."
             )
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"{self.threads} threads cannot work", hint="Give --threads 1 or more.")
         parse_noise(self.noise)
 
     @property
@@ -228,13 +231,17 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
     """Do all of it, or what is left of it, and return the path of ``report.html``.
 
     Raises:
-        ConfigError: the output folder holds something else, or another experiment.
+        ConfigError: the output folder holds something else, or another experiment; or a network cannot take
+            tiles of that size.
         DataError: there are too few usable images.
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
+    _check_tile(config)
     diary = _Diary.open(config)
-    log(describe(config))
-    if not diary.took:
+    if diary.took:
+        log(f"going on in {config.out}, after {diary.seconds / 60:.1f} minutes: {', '.join(diary.took)}")
+    else:
+        log(describe(config))
         log(f"everything goes to {config.out}; killed at any point, the same command goes on")
 
     with diary.stage("prepare"):
@@ -297,6 +304,26 @@ class _Compared:
     left_out: tuple[str, ...]
 
 
+def _check_tile(config: ExperimentConfig) -> None:
+    """Raise ConfigError where a network of the preset cannot take the tiles."""
+    import torch
+
+    from unnoise.models import build
+    from unnoise.run import TrainConfig
+
+    side = config.tile
+    for each in PRESETS[config.preset].contenders:
+        name = each.settings.get("model", TrainConfig.model)
+        with torch.device("meta"):
+            model = build(name, each.settings.get("model_options"), size=side)
+            try:
+                model.check_input_shape(torch.empty(1, 3, side, side))
+            except ValueError as error:
+                raise ConfigError(
+                    f"{each.label} cannot take tiles of {side} pixels: {error}", hint="Give another --tile."
+                ) from None
+
+
 def _prepared(config: ExperimentConfig, log: Log, progress: bool) -> Dataset:
     data = config.out / "data"
     if (data / "dataset.json").exists():
@@ -340,6 +367,7 @@ def _trained(
 
     run = Run(_run_folder(config, contender.name))
     if run.network.exists():
+        run.last.unlink(missing_ok=True)
         return
     resume = (run.path / "config.json").exists()
     if resume:
@@ -351,9 +379,17 @@ def _trained(
         plan = {**RECIPE, **contender.settings, **length, "seed": config.seed, "threads": config.threads}
         settings = TrainConfig(config.out / "data", run.path, **plan)
     log(f"train {contender.name}: {'going on' if resume else _length(settings)}")
-    result = train(settings, resume=resume, log=log, progress=progress)
-    if not result.finished:
-        raise KeyboardInterrupt
+    try:
+        result = train(settings, resume=resume, log=log, progress=progress)
+    except TrainingError as error:
+        if not run.best.exists():
+            raise
+        # The others need not suffer: what it had learnt until then is scored, and the report says so.
+        log(f"{contender.name}: {error}; its best weights until then are taken")
+        _write(run.path / _BROKEN_OFF, str(error))
+    else:
+        if not result.finished:
+            raise KeyboardInterrupt
     export_run(run.path)
     # What would continue the training is several times as large as the network.
     run.last.unlink(missing_ok=True)
@@ -368,6 +404,10 @@ def _scored(
         return stored
     measured = _measure(load(_run_folder(config, contender.name)), dataset, progress)
     settings, last = _settings(config, contender.name), _metrics(config, contender.name)[-1]
+    broken = _run_folder(config, contender.name) / _BROKEN_OFF
+    broken_off = broken.read_text(encoding="utf-8") if broken.exists() else None
+    notes = [f"as many steps as {contender.follows}"] if contender.follows else []
+    notes += [broken_off] if broken_off else []
     seen = int(last["step"]) * int(settings["batch"])
     result = dataclasses.replace(
         measured,
@@ -382,7 +422,8 @@ def _scored(
             minutes=last["seconds"] / 60,
             steps=int(last["step"]),
             optimizer=str(settings["optimizer"]),
-            note=f"as many steps as {contender.follows}" if contender.follows else "",
+            finished=broken_off is None,
+            note="; ".join(notes),
         ),
     )
     log(f"{contender.name}: test MSE {result.mse:.6f}")
@@ -399,8 +440,8 @@ def _scored_shipped(config: ExperimentConfig, dataset: Dataset, log: Log, progre
     result = dataclasses.replace(
         _measure(network, dataset, progress),
         name=SHIPPED,
-        label="shipped network, as it is",
-        settings=f"trained on other photographs: {network.card.training.get('noise', 'unknown noise')}",
+        label="the shipped network",
+        settings=_elsewhere(network.card.training),
     )
     log(f"{SHIPPED}: test MSE {result.mse:.6f}")
     _write(path, json.dumps(dataclasses.asdict(result), indent=1))
@@ -453,7 +494,7 @@ class _Diary:
                     hint="Give the same options to go on with it, or another -o.",
                 )
             return cls(path, asked, stored["took"], stored["minutes"])
-        if config.out.exists() and any(config.out.iterdir()):
+        if is_in_use(config.out):
             raise ConfigError(f"{config.out} is not empty", hint="Take another -o.")
         config.out.mkdir(parents=True, exist_ok=True)
         diary = cls(path, asked, {}, {})
@@ -480,7 +521,7 @@ class _Diary:
 
 
 class _Stage:
-    """Adds the time inside it to the diary, also when it is interrupted."""
+    """Adds the time inside it to the diary, also when it is interrupted; only a hard kill loses it."""
 
     def __init__(self, diary: _Diary, name: str) -> None:
         self._diary, self._name = diary, name
@@ -539,15 +580,23 @@ def _length(settings: Any) -> str:
 
 def _recipe_text(settings: Mapping[str, Any]) -> str:
     return (
-        f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']} schedule, "
+        f"learning rate {settings['lr']:g}, beta2 {settings['beta2']:g}, "
+        f"{settings['schedule']} schedule, warm-up {settings['warmup']} steps, "
         f"batch {settings['batch']}, loss {settings['loss']}"
     )
 
 
+def _elsewhere(training: Mapping[str, Any]) -> str:
+    known = [f"noise {training['noise']}"] if "noise" in training else []
+    if "examples" in training and training.get("patch"):
+        known.append(f"{training['examples']:,} patches of {training['patch']} × {training['patch']} pixels")
+    return "; ".join(["as it is, trained elsewhere on other photographs", *known])
+
+
 def _notes(config: ExperimentConfig, compared: _Compared, preset: Preset) -> tuple[str, ...]:
     notes = [
-        "Filters were tuned on the validation photographs and networks were chosen by them; every method "
-        "was then frozen and scored on the test photographs, which nothing had seen.",
+        "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
+        "were then frozen and scored on the test photographs, which none of them had seen.",
         f"Noise: {config.noise} (standard deviation on the 8-bit scale), stored without loss; in training it "
         "was drawn afresh for every tile. Filters and networks that take the noise level were told it.",
     ]
@@ -604,9 +653,4 @@ def _read(path: Path) -> Any:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,10 +22,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from unnoise import noise
 from unnoise.errors import NetworkError
+from unnoise.files import replacing
 from unnoise.models import Model, parameters
 from unnoise.run import Run, TrainConfig
-from unnoise.tiles import load_dataset
 
 CARD_KEY = "unnoise"
 OPSET = 18
@@ -60,7 +60,7 @@ def export_run(
         "name": name or run.name,
         "architecture": config.model,
         "sigma_input": model.sigma_input,
-        "sigma_range": _sigma_range(config) if model.sigma_input else None,
+        "sigma_range": _sigma_range(meta["data"]["noise"]) if model.sigma_input else None,
         "size_multiple": model.size_multiple,
         "fixed_size": model.fixed_size,
         "halo": model.halo,
@@ -68,9 +68,7 @@ def export_run(
         "whole_image": config.normalize == "groups",
         "value_range": [0.0, 1.0],
         "parameters": parameters(model),
-        "gmac_256": round(multiply_adds(model, model.fixed_size or 256) / 1e9, 3)
-        if not model.fixed_size
-        else None,
+        "gmac_256": None if model.fixed_size else round(multiply_adds(model, 256) / 1e9, 3),
         "training": {**_training_facts(config, meta), **extra.pop("training", {})},
         "licence": "not stated",
         "scores": {"valid_mse": meta["valid_mse"], **extra.pop("scores", {})},
@@ -80,12 +78,8 @@ def export_run(
     facts["weights_sha256"] = _hash_of_weights(proto)
     facts["parity"] = {"max_abs": parity(model, proto), "runtime": "onnxruntime"}
     proto.metadata_props.add(key=CARD_KEY, value=json.dumps(facts))
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 
@@ -148,7 +142,8 @@ def parity(model: Model, proto: onnx.ModelProto) -> float:
         sigma = torch.tensor([0.05, 0.2]).reshape(2, 1, 1, 1)
         feeds = {"noisy": noisy.numpy()} | ({"sigma": sigma.numpy()} if model.sigma_input else {})
         got = session.run(None, feeds)[0]
-        worst = max(worst, float(np.abs(got - model(noisy, sigma).numpy()).max()))
+        # np.maximum keeps NaN, which max() drops.
+        worst = float(np.maximum(worst, np.abs(got - model(noisy, sigma).numpy()).max()))
     if not worst <= PARITY_LIMIT:
         raise NetworkError(
             f"ONNX Runtime's output differs from PyTorch's by {worst:.2g}, more than {PARITY_LIMIT:.2g}",
@@ -162,11 +157,11 @@ def multiply_adds(model: Model, size: int) -> int:
     """Multiply-accumulate operations for ``size``×``size`` pixels, in convolutions and linear layers."""
     total = 0
 
-    def count(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.ConvTranspose2d):
             # Each input position meets the whole kernel.
-            total += _inputs[0].shape[2] * _inputs[0].shape[3] * module.weight.numel()
+            total += inputs[0].shape[2] * inputs[0].shape[3] * module.weight.numel()
         elif isinstance(module, nn.Conv2d):
             total += output.shape[2] * output.shape[3] * module.weight.numel()
         elif isinstance(module, nn.Linear):
@@ -188,21 +183,16 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     try:
         proto = onnx.load(str(path), load_external_data=False)
         return {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in proto.graph.initializer}
-    except (OSError, ValueError) as error:
-        raise NetworkError(f"{path} is not a readable network file: {error}") from None
     except Exception as error:  # protobuf's own decoding error has no public common base
         raise NetworkError(f"{path} is not a readable network file: {error}") from None
 
 
-def _sigma_range(config: TrainConfig) -> list[float]:
-    from unnoise import noise
-
-    model = noise.parse(config.training_noise(load_dataset(config.data).info))
+def _sigma_range(spec: str) -> list[float]:
+    model = noise.parse(spec)
     return [model.low, model.high] if isinstance(model, noise.Gaussian) else [0.0, noise.SIGMA_SCALE]
 
 
 def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, Any]:
-    info = load_dataset(config.data).info
     kept = (
         "optimizer",
         "lr",
@@ -218,12 +208,10 @@ def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, A
         "balance",
     )
     return {
-        "noise": config.noise or info.noise,
-        "tiles": info.counts["train"],
-        "photographs": info.photographs["train"],
-        "tile": info.tile,
+        **meta["data"],
         "steps": meta["step"],
         "examples": meta["step"] * config.batch,
+        "minutes": round(meta["seconds"] / 60, 1),
         **{key: getattr(config, key) for key in kept},
         "torch": torch.__version__,
     }

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import stat
 import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from PIL import ImageFile
 
 from unnoise import metadata
 from unnoise.errors import ImageError
+from unnoise.files import replacing
 from unnoise.formats import CODECS, EXTENSIONS, SIXTEEN_BITS, format_of, sniff
 
 FloatArray = npt.NDArray[np.float32]
@@ -316,19 +316,9 @@ def save(path: str | os.PathLike[str], data: bytes) -> None:
         ImageError: no space, no rights, no such folder.
     """
     target = Path(path)
-    # Beside the target, since only a rename within one file system is atomic.
-    temporary = target.with_name(f".unnoise-{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        with replacing(target) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise ImageError(
             f"{target}: cannot be written: {error.strerror or error}", hint="Check the folder and the space."

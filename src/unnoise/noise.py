@@ -70,7 +70,7 @@ class Gaussian:
     @property
     def spec(self) -> str:
         """The spelling: one level, or the range."""
-        return f"gaussian:{self.low:g}" + (f"-{self.high:g}" if self.high > self.low else "")
+        return f"gaussian:{self.low:.12g}" + (f"-{self.high:.12g}" if self.high > self.low else "")
 
     @property
     def sigma(self) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unnoise.errors import UnknownName
+from unnoise.errors import ConfigError, UnknownName
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,14 @@ def build_optimizer(name: str, parameters: Parameters, options: OptimizerOptions
 
     Raises:
         UnknownName: no optimiser has that name.
+        ConfigError: it does not take these settings.
     """
     if name not in OPTIMIZERS:
         raise UnknownName("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name](list(parameters), options)
+    try:
+        return OPTIMIZERS[name](list(parameters), options)
+    except ValueError as error:
+        raise ConfigError(f"{name} does not take these settings: {error}") from None
 
 
 def _constant(progress: float) -> float:
@@ -109,7 +113,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": _cosine, "none": _co
 
 
 def learning_rate(top: float, schedule: str, *, step: int, warmup: int, progress: float) -> float:
-    """The rate at ``step`` (from 0): a linear warm-up over ``warmup`` steps times the schedule."""
+    """The rate at ``step`` (from 0): a linear warm-up over ``warmup`` steps times the schedule.
+
+    The schedule ``none`` has no warm-up either.
+    """
     if schedule not in SCHEDULES:
         raise UnknownName("schedule", schedule, SCHEDULES)
     warm = min(1.0, (step + 1) / warmup) if warmup and schedule != "none" else 1.0

@@ -312,7 +312,7 @@ def _reproduce(results: Results) -> str:
     facts = (
         ("written", results.created),
         ("preset", results.preset),
-        ("training budget", "none" if budget is None else f"{number(budget)} minutes"),
+        ("time granted", "none" if budget is None else f"{number(budget)} minutes"),
         ("time taken", f"{number(results.elapsed_minutes)} minutes"),
         ("seeds", ", ".join(f"{name} {seed}" for name, seed in results.seeds.items()) or NONE),
         ("data set", f"SHA-256 of its manifest: {results.dataset_hash}"),

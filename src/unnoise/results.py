@@ -177,7 +177,7 @@ class Results:
         dataset_hash: SHA-256 of the data set's manifest.
         baseline: name of the method that the others are compared with: the tuned GaussianBlur.
         methods: in any order; the noisy input is among them.
-        budget_minutes: time that was granted to training, if it was limited.
+        budget_minutes: time that was granted to all of it, if it was limited.
         versions: package -> version.
         machine: property -> value.
         seeds: what was drawn -> seed.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from unnoise import checkpoint, noise
 from unnoise.errors import ConfigError, MissingExtra, TrainingError, UnknownName
+from unnoise.files import is_in_use, remove_leftovers, write_text
 from unnoise.losses import LOSSES
 from unnoise.models import Model, build
 from unnoise.models.normalized import Normalized, normalized
@@ -126,6 +127,15 @@ class TrainConfig:
         for kind, name, known in tables:
             if name not in known:
                 raise UnknownName(kind, name, known)
+        for name in ("batch", "validations", "valid_tiles", "threads", "patch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name.replace('_', ' ')} {value} is too few", hint="Give 1 or more.")
+        if not self.lr > 0 or not 0 <= self.ema < 1:
+            raise ConfigError(
+                f"learning rate {self.lr:g} or average {self.ema:g} makes no sense",
+                hint="Give --lr above 0, and --ema from 0 to below 1.",
+            )
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
 
@@ -200,13 +210,12 @@ class Run:
         Raises:
             ConfigError: the folder holds something already.
         """
-        if self.path.exists() and any(self.path.iterdir()):
+        if is_in_use(self.path):
             raise ConfigError(
                 f"{self.path} is not empty", hint="Take another folder, or go on with --resume."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config.to_json(), indent=2) + "\n"
-        (self.path / "config.json").write_text(text, encoding="utf-8")
+        write_text(self.path / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
 
     def config(self) -> TrainConfig:
         """What was asked for.
@@ -250,15 +259,15 @@ class Run:
         """Write the whole training state.
 
         Raises:
-            TrainingError: the weights are not finite; the last good checkpoint stays.
+            TrainingError: something is not finite; the last good checkpoint stays.
         """
-        if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise TrainingError(
-                f"the weights became NaN or infinite at step {state.step:,}", hint=self.advice(config)
-            )
         tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
         tensors |= {f"averaged.{n}": t for n, t in averaged.state_dict().items()}
         image = checkpoint.flatten(optimizer.state_dict(), "optimizer", tensors)
+        if broken := checkpoint.not_finite(tensors):
+            raise TrainingError(
+                f"{broken[0]} became NaN or infinite at step {state.step:,}", hint=self.advice(config)
+            )
         meta = {
             "schema": 1,
             "config": config.to_json(),
@@ -279,8 +288,8 @@ class Run:
         optimizer.load_state_dict(checkpoint.unflatten(meta["optimizer"], tensors))
         return State(**meta["state"])
 
-    def save_best(self, config: TrainConfig, averaged: Model, state: State) -> None:
-        """Write the weights that ship, with all that builds their model again."""
+    def save_best(self, config: TrainConfig, info: DatasetInfo, averaged: Model, state: State) -> None:
+        """Write the weights that ship, with all that builds their model again and fills their card."""
         statistics = None
         if isinstance(averaged, Normalized):
             statistics = [t.tolist() for t in (averaged.mean, averaged.std, averaged.centres)]
@@ -289,6 +298,12 @@ class Run:
             "config": config.to_json(),
             "size": averaged.fixed_size,
             "normalization": statistics,
+            "data": {
+                "noise": config.training_noise(info),
+                "tiles": info.counts["train"],
+                "photographs": info.photographs["train"],
+                "tile": info.tile,
+            },
             "step": state.step,
             "seconds": round(state.seconds, 1),
             "valid_mse": state.best,
@@ -316,13 +331,19 @@ class Run:
             if self.last.exists()
             else "No checkpoint was written yet"
         )
-        return f"{where}; try --lr {config.lr / 3:.2g}, or --clip 0.5."
+        return f"{where}; start another run with --lr {config.lr / 3:.2g}, or --clip 0.5."
 
 
 class MetricsWriter:
-    """``metrics.jsonl``, and TensorBoard's event files on request."""
+    """``metrics.jsonl``, and TensorBoard's event files on request.
 
-    def __init__(self, run: Run, tensorboard: bool) -> None:
+    Args:
+        run: whose metrics.
+        tensorboard: also write event files.
+        step: where the run begins or goes on; what a killed session had measured beyond it is dropped.
+    """
+
+    def __init__(self, run: Run, tensorboard: bool, step: int) -> None:
         self._writer: Any = None
         if tensorboard:
             try:
@@ -330,7 +351,11 @@ class MetricsWriter:
             except ImportError:
                 raise MissingExtra("--tensorboard", "tensorboard") from None
             self._writer = SummaryWriter(str(run.path / "tensorboard"))
-        self._file = (run.path / "metrics.jsonl").open("a", encoding="utf-8")
+        path = run.path / "metrics.jsonl"
+        kept = [record for record in run.metrics() if record["step"] <= step]
+        remove_leftovers(run.path)
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, **values: float) -> None:
         """Add a line; ``step`` is among the values."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise.errors import ConfigError
+from unnoise.files import replacing
 from unnoise.metrics import METRICS
 from unnoise.results import MethodResult
 from unnoise.search import Search
@@ -137,21 +136,15 @@ def write_searches(searches: Sequence[Search], folder: Path) -> Path:
 
 
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
-    """Line by line, since there may be millions; beside the target, so that it is never half there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    """Line by line, since there may be millions."""
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        with replacing(path) as temporary, temporary.open("x", encoding="utf-8", newline="\n") as file:
             for record in records:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise ConfigError(
             f"cannot write {path}: {error.strerror}", hint="Check the room and the rights."
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,7 +1,8 @@
 """How a training pair is made from what the data set holds; the loop knows only the pair.
 
-A strategy sees one patch at a time: ``strategy(clean, stored, noise, rng)``, with float32 (P, P, 3) pixels
-in [0, 1], and returns a :class:`Pair`. A new one is a function and an entry in :data:`STRATEGIES`.
+A strategy sees one patch at a time: ``strategy(clean, stored, noise, rng)``, with ``clean`` float32
+(P, P, 3) in [0, 1] and ``stored`` a function that reads the stored noisy copy of it, and returns a
+:class:`Pair`. A new one is a function and an entry in :data:`STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ class Pair:
     sigma: float
 
 
-Strategy = Callable[[FloatArray, FloatArray, Noise, np.random.Generator], Pair]
+Stored = Callable[[], FloatArray]
+Strategy = Callable[[FloatArray, Stored, Noise, np.random.Generator], Pair]
 
 
-def supervised(clean: FloatArray, stored: FloatArray, noise: Noise, rng: np.random.Generator) -> Pair:
+def supervised(clean: FloatArray, stored: Stored, noise: Noise, rng: np.random.Generator) -> Pair:
     """Fresh noise on the clean patch each time it is seen; the stored noisy copy is left alone."""
     del stored
     level = noise.draw(rng)
     return Pair(level(clean, rng), clean, None, level.sigma or 0.0)
 
 
-def pairs(clean: FloatArray, stored: FloatArray, noise: Noise, rng: np.random.Generator) -> Pair:
+def pairs(clean: FloatArray, stored: Stored, noise: Noise, rng: np.random.Generator) -> Pair:
     """The noisy copy as it was stored, the same at every epoch."""
     del rng
-    return Pair(stored, clean, None, noise.sigma or 0.0)
+    return Pair(stored(), clean, None, noise.sigma or 0.0)
 
 
 STRATEGIES: dict[str, Strategy] = {"supervised": supervised, "pairs": pairs}

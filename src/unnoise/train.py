@@ -20,9 +20,9 @@ from tqdm import tqdm
 from unnoise import checkpoint, noise
 from unnoise.charts import learning_curves
 from unnoise.dataset import Batch, TrainingBatches, prefetched, validation_batches
-from unnoise.errors import DataError, TrainingError
+from unnoise.errors import ConfigError, DataError, TrainingError
 from unnoise.losses import LOSSES, masked_mean
-from unnoise.models import Model, build, parameters
+from unnoise.models import MODELS, Model, build, parameters
 from unnoise.models.normalized import normalized
 from unnoise.optimizers import build_optimizer, learning_rate
 from unnoise.parallel import agreed, process_group, rank_and_world, summed, wait_for_all
@@ -75,8 +75,15 @@ def train(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with process_group():
-        return _train(config, resume, log, progress)
+    try:
+        with process_group():
+            return _train(config, resume, log, progress)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory with batches of {config.batch}", hint=f"Take --batch {max(1, config.batch // 2)}."
+        ) from None
 
 
 def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> TrainResult:
@@ -84,24 +91,28 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     leads = rank == 0
     dataset = load_dataset(config.data)
     run = Run(config.out)
-    if leads and not resume:
-        run.create(config)
-    wait_for_all()
+    resumed = resume and run.last.exists()
 
     # The network: the same random weights on every process.
     torch.manual_seed(config.seed)
     model, averaged = new_model(config, dataset), new_model(config, dataset)
-    if config.init is not None and not resume:
+    _check_sizes(config, dataset, model, world)
+    if config.init is not None and not resumed:
         checkpoint.load_weights(model, _initial_weights(config.init, model), config.init)
     averaged.load_state_dict(model.state_dict())
     optimizer = build_optimizer(config.optimizer, model.parameters(), config.optimizer_options)
-    state = run.restore(model, averaged, optimizer) if resume and run.last.exists() else State()
+    state = run.restore(model, averaged, optimizer) if resumed else State()
     forward = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
 
     # The examples: fresh ones in training, the same ones at every validation.
     batches, validation = _examples(config, dataset)
     penalty = LOSSES[config.loss]
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
+
+    # Nothing can be wrong with the request from here on.
+    if leads and not resume:
+        run.create(config)
+    wait_for_all()
 
     # How long, and when to look: in steps, or in seconds where minutes were given.
     total = config.steps
@@ -129,7 +140,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
         interrupted = cleanup.enter_context(_interrupts())
         cleanup.enter_context(contextlib.closing(examples))
         cleanup.enter_context(bar)
-        metrics = cleanup.enter_context(MetricsWriter(run, config.tensorboard)) if leads else None
+        metrics = cleanup.enter_context(MetricsWriter(run, config.tensorboard, state.step)) if leads else None
         for batch in () if state.finished else examples:
             done_part = (state.step if total else state.seconds) / end
             rate = learning_rate(
@@ -167,7 +178,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                 state.stale = 0 if error < state.best else state.stale + 1
                 state.best = min(state.best, error)
                 if leads and state.stale == 0:
-                    run.save_best(config, averaged, state)
+                    run.save_best(config, dataset.info, averaged, state)
                 state.finished = position >= end or 0 < config.patience <= state.stale
                 speed = (state.step - mark[0]) * config.batch / max(state.seconds - mark[1], 1e-9)
                 mean_loss = sum(losses) / len(losses)
@@ -196,10 +207,13 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     if not state.finished:
         if leads:
             run.save_last(config, state, model, averaged, optimizer)
-        log(f"stopped at step {state.step:,}; go on with: unnoise train {config.data} -o {run.path} --resume")
+        log(f"stopped at step {state.step:,}, with a checkpoint")
     if leads and (records := run.metrics()):
         picture = learning_curves({run.path.name: records}, "png")
         (run.path / "learning_curve.png").write_bytes(picture)
+    if state.finished and interrupted():
+        # It came too late to stop this run, but whoever pressed the keys wants what follows to stop.
+        raise KeyboardInterrupt
     return TrainResult(
         run.path, state.step, state.step * config.batch, state.seconds, state.best, state.finished
     )
@@ -239,6 +253,23 @@ def new_model(config: TrainConfig, dataset: Dataset) -> Model:
     return model
 
 
+def _check_sizes(config: TrainConfig, dataset: Dataset, model: Model, world: int) -> None:
+    """Raise where tiles do not fit the model, or the processes cannot share a batch evenly."""
+    for side in {config.patch or dataset.info.tile, dataset.info.tile}:  # trained on, validated on
+        try:
+            model.check_input_shape(torch.empty(1, 3, side, side, device="meta"))
+        except ValueError as error:
+            raise DataError(
+                f"{config.model} does not fit this data set: {error}",
+                hint="Prepare tiles of another size, or take another --patch or --model.",
+            ) from None
+    if config.batch % world:
+        raise ConfigError(
+            f"a batch of {config.batch} cannot be shared evenly by {world} processes",
+            hint=f"Take --batch {config.batch + world - config.batch % world}.",
+        )
+
+
 def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, Callable[[], Iterator[Batch]]]:
     """Training batches by step, and a function that gives the validation batches anew."""
     rank, world = rank_and_world()
@@ -249,6 +280,11 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         )
     spec = config.training_noise(dataset.info)
     level = noise.parse(spec)
+    if config.noise == STORED and level.sigma is None and MODELS[config.model].sigma_input:
+        raise ConfigError(
+            f"{config.model} is told the noise level, but the stored copies have many ({spec})",
+            hint="Leave --noise stored away, or take a blind model.",
+        )
     batches = TrainingBatches(
         dataset.split("train"),
         level,
@@ -262,7 +298,8 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         rank=rank,
         world=world,
     )
-    as_prepared = spec == dataset.info.noise and not config.float_noise
+    # The stored copies of a range of noise do not say which level each has, and the network is told it.
+    as_prepared = spec == dataset.info.noise and level.sigma is not None and not config.float_noise
 
     def validation() -> Iterator[Batch]:
         return validation_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,7 @@ def build(name: str, options: Mapping[str, Any] | None = None, *, size: int | No
     if name not in MODELS:
         raise UnknownName("model", name, MODELS)
     arguments = dict(options or {})
-    if size is not None and name in ("dense", "split-dense"):
+    if size is not None and "size" in inspect.signature(MODELS[name]).parameters:
         arguments.setdefault("size", size)
     try:
         return MODELS[name](**arguments)

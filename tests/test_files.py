@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unnoise import files
+
+
+def test_replaces_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with files.replacing(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+        assert temporary.parent == tmp_path
+        assert not files.is_in_use(tmp_path / "none")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_error_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old\n")
+
+    def fail_halfway() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert path.read_bytes() == b"old\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_kill_leaves_is_no_content_and_can_be_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / files.LEFTOVERS.replace("*", "0123abcd")
+    leftover.touch()
+    assert not files.is_in_use(tmp_path)
+    files.remove_leftovers(tmp_path)
+    assert not leftover.exists()
+    (tmp_path / "holiday.jpg").touch()
+    files.remove_leftovers(tmp_path)
+    assert files.is_in_use(tmp_path)
