@@ -82,8 +82,11 @@ def test_the_layout_is_the_articles(source: Path, tmp_path: Path) -> None:
     assert len(expected) == 2 + 9 + 2 * sum(dataset.info.counts.values())
 
 
-def test_manifest_files_and_packed_rows_agree_with_the_source(source: Path, tmp_path: Path) -> None:
-    dataset = prepare(config(source, tmp_path / "out", noise="gaussian:25"))
+@pytest.mark.parametrize("tiles_per_image", [None, 3])
+def test_manifest_files_and_packed_rows_agree_with_the_source(
+    source: Path, tmp_path: Path, tiles_per_image: int | None
+) -> None:
+    dataset = prepare(config(source, tmp_path / "out", noise="gaussian:25", tiles_per_image=tiles_per_image))
     rows = {name: dataset.split(name) for name in SPLITS}
     following = dict.fromkeys(SPLITS, 0)
     for tile in read_manifest(dataset.path):
@@ -105,6 +108,26 @@ def test_manifest_files_and_packed_rows_agree_with_the_source(source: Path, tmp_
         np.testing.assert_array_equal(stored, noisy)
         assert split.group[row] == tile.colour_group
     assert following == dataset.info.counts == {name: len(split) for name, split in rows.items()}
+
+
+def test_a_choice_of_tiles_is_seeded_and_each_image_has_its_own(source: Path, tmp_path: Path) -> None:
+    def places(name: str, **changes: object) -> dict[str, set[tuple[int, int]]]:
+        found: dict[str, set[tuple[int, int]]] = {}
+        dataset = prepare(config(source, tmp_path / name, tiles_per_image=3, packed_only=True, **changes))
+        for tile in read_manifest(dataset.path):
+            found.setdefault(tile.source, set()).add((tile.x, tile.y))
+        return found
+
+    first = places("a")
+    assert {len(each) for each in first.values()} == {3}
+    assert len({frozenset(each) for each in first.values()}) > 1
+    assert places("b", workers=2) == first
+    assert places("c", seed=1) != first
+    every = (40 // TILE) * (56 // TILE)
+    everything = prepare(config(source, tmp_path / "d", tiles_per_image=every, packed_only=True))
+    assert sum(everything.info.counts.values()) == 12 * every
+    with pytest.raises(ConfigError, match="0 tiles an image"):
+        prepare(config(source, tmp_path / "e", tiles_per_image=0))
 
 
 def test_no_two_tiles_share_their_noise(source: Path, tmp_path: Path) -> None:

@@ -361,6 +361,7 @@ def _parts(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[fl
 @click.option(
     "--colour-groups", default=4, show_default=True, help="Groups of tiles of similar colour, at most."
 )
+@click.option("--tiles-per-image", type=int, help="Take at most so many of each image.  [default: all]")
 @click.option(
     "--packed-only", is_flag=True, help="Write the packed arrays that training reads, no image files."
 )
@@ -378,6 +379,7 @@ def prepare(
     seed: int,
     workers: int | None,
     colour_groups: int,
+    tiles_per_image: int | None,
     packed_only: bool,
     overwrite: bool,
 ) -> None:
@@ -402,6 +404,7 @@ def prepare(
         seed=seed,
         workers=workers,
         colour_groups=colour_groups,
+        tiles_per_image=tiles_per_image,
         packed_only=packed_only,
         overwrite=overwrite,
     )

@@ -6,9 +6,10 @@ of its own, so the bytes are the same whoever does which job and when.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,18 +75,26 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A source that was decoded once: its hash and the rows and columns of its tiles, or why it is unfit."""
+    """A source that was decoded once: its hash and the grid of its tiles, or why it is unfit.
+
+    Attributes:
+        file: the source.
+        sha256: of its bytes.
+        columns: tiles side by side.
+        places: which of the grid's tiles are taken, counted row by row, rising.
+        reason: why it cannot be used, or nothing.
+    """
 
     file: SourceFile
     sha256: str = ""
-    rows: int = 0
     columns: int = 0
+    places: Sequence[int] = ()
     reason: str = ""
 
     @property
     def tiles(self) -> int:
         """Number of tiles."""
-        return self.rows * self.columns
+        return len(self.places)
 
 
 @dataclass(frozen=True)
@@ -108,9 +117,19 @@ class Job:
 
     def place(self, index: int, side: int) -> tuple[str, int, int]:
         """Name, x and y of the job's tile number ``index``."""
-        row, column = divmod(index, self.checked.columns)
+        row, column = divmod(self.checked.places[index], self.checked.columns)
         x, y = column * side, row * side
         return f"{self.stem}_{x}_{y}", x, y
+
+    def by_row(self) -> Iterator[tuple[int, range]]:
+        """The grid's rows that hold tiles, and which of the job's tiles lie there."""
+        first = 0
+        for row, places in itertools.groupby(
+            self.checked.places, lambda place: place // self.checked.columns
+        ):
+            last = first + sum(1 for _ in places)
+            yield row, range(first, last)
+            first = last
 
 
 @dataclass(frozen=True)
@@ -155,8 +174,8 @@ class Cut:
     stored: int
 
 
-def check(file: SourceFile, *, tile: int) -> Checked:
-    """Decode a source, and say how many tiles it holds or why it cannot be used."""
+def check(file: SourceFile, *, tile: int, most: int | None, seed: int) -> Checked:
+    """Decode a source, and say which tiles it gives, at most ``most``, or why it cannot be used."""
     try:
         data = file.path.read_bytes()
         height, width = measure(data)
@@ -166,7 +185,12 @@ def check(file: SourceFile, *, tile: int) -> Checked:
         return Checked(file, reason=f"cannot be read: {error.strerror}")
     if min(height, width) < tile:
         return Checked(file, reason=f"{width} × {height} pixels are less than a tile of {tile} × {tile}")
-    return Checked(file, digest(data), height // tile, width // tile)
+    columns = width // tile
+    places: Sequence[int] = range(height // tile * columns)
+    if most is not None and len(places) > most:
+        rng = np.random.default_rng([seed, *digest(file.source.encode("utf-8", "surrogateescape")).encode()])
+        places = sorted(rng.permutation(len(places))[:most].tolist())
+    return Checked(file, digest(data), columns, places)
 
 
 def cut(job: Job, *, plan: Plan) -> Cut:
@@ -185,15 +209,16 @@ def cut(job: Job, *, plan: Plan) -> Cut:
     ):
         for rows in (clean_rows, noisy_rows):
             rows.seek(plan.headers[job.split] + job.first * side * side * 3)
-        for row in range(job.checked.rows):
+        for row, indices in job.by_row():
             band = pixels[row * side : (row + 1) * side, : columns * side]
-            clean = np.ascontiguousarray(band.reshape(side, columns, side, 3).swapaxes(0, 1))
+            taken = [job.checked.places[index] % columns for index in indices]
+            clean = np.ascontiguousarray(band.reshape(side, columns, side, 3).swapaxes(0, 1)[taken])
             noisy = np.empty_like(clean)
             names = []
-            for column in range(columns):
-                name, x, y = job.place(row * columns + column, side)
+            for number, index in enumerate(indices):
+                name, x, y = job.place(index, side)
                 names.append(name)
-                noisy[column] = corrupt(clean[column], plan.noise, plan.noise_seed(file.source, x, y))
+                noisy[number] = corrupt(clean[number], plan.noise, plan.noise_seed(file.source, x, y))
             lossless = squared_difference(noisy, clean)
             kept_clean = _store(clean, names, job.split, "raw", plan)
             kept_noisy = _store(noisy, names, f"{job.split}-{plan.noise.name}", "noised", plan)

@@ -22,6 +22,7 @@ import json
 import platform
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ from unnoise.prepare import PrepareConfig, prepare
 from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
 from unnoise.sources import find_sources
-from unnoise.tiles import Dataset, load_dataset
+from unnoise.tiles import Dataset, load_dataset, read_manifest
 from unnoise.workers import available_cores
 
 Log = Callable[[str], None]
@@ -74,11 +75,19 @@ class Contender:
 
 @dataclass(frozen=True)
 class Preset:
-    """A budget in minutes, the networks that share it, and those that differ in the optimiser alone."""
+    """What an experiment consists of.
+
+    Attributes:
+        minutes: the budget.
+        contenders: the networks that share it.
+        optimizers: names of those that differ in the optimiser alone.
+        tiles: about so many at most; of a larger folder, each image gives a seeded choice of its tiles.
+    """
 
     minutes: float
     contenders: tuple[Contender, ...]
     optimizers: tuple[str, ...] = ()
+    tiles: int = 30_000
 
 
 # One recipe for all, so that what differs is the network; a contender's settings say the rest.
@@ -143,13 +152,16 @@ PRESETS: dict[str, Preset] = {
             _RESIDUAL,
         ),
         ("split-dense-adam", "split-dense-adamw", "split-dense-adamw-lookahead"),
+        tiles=60_000,
     ),
 }
 
 # Parts of the budget that are not training: scoring each network, the figure and the report.
 _SCORING_PART = 0.08
-# For the estimate that the plan begins with; measured on two cores of a server.
-_CORE_MINUTES_A_FILE = {"prepare": 0.005, "tune and score filters": 0.03}
+# Core minutes at the start and for each tile, to estimate with before anything is done; as measured once.
+_PACE = {"prepare": (0.05, 5e-6), "tune and score filters": (2.4, 1.5e-4)}
+# A guess until the images have been opened.
+_TILES_A_FILE = 64
 
 
 @dataclass(frozen=True)
@@ -216,7 +228,8 @@ class ExperimentConfig:
 def describe(config: ExperimentConfig) -> str:
     """The plan with an estimate of its time, before anything is read."""
     files = len(find_sources(config.sources, config.out))
-    first = {name: pace * files / available_cores() for name, pace in _CORE_MINUTES_A_FILE.items()}
+    tiles = min(files * _TILES_A_FILE, PRESETS[config.preset].tiles)
+    first = {name: (start + pace * tiles) / available_cores() for name, (start, pace) in _PACE.items()}
     shares = _share_out(config, 60 * sum(first.values()))
     lines = [f"preset {config.preset}: {files} files, {config.minutes:g} minutes in all"]
     lines += [f"  {name:<30}{minutes:6.1f} min (estimate)" for name, minutes in first.items()]
@@ -280,7 +293,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         curves=_curves(config),
         optimizers=preset.optimizers,
         timed=compared.timed,
-        notes=_notes(config, compared, preset),
+        notes=_notes(config, dataset, compared, preset),
     )
     for name, render in RENDERERS.items():
         _write(config.out / name, render(results, picture))
@@ -335,8 +348,13 @@ def _prepared(config: ExperimentConfig, log: Log, progress: bool) -> Dataset:
         noise=config.noise,
         group_by=config.group_by,
         seed=config.seed,
+        tiles_per_image=_tiles_per_image(config),
     )
     return prepare(request, log=log, progress=progress)
+
+
+def _tiles_per_image(config: ExperimentConfig) -> int:
+    return max(1, PRESETS[config.preset].tiles // max(1, len(find_sources(config.sources, config.out))))
 
 
 def _compared(config: ExperimentConfig, dataset: Dataset, log: Log, progress: bool) -> _Compared:
@@ -593,13 +611,18 @@ def _elsewhere(training: Mapping[str, Any]) -> str:
     return "; ".join(["as it is, trained elsewhere on other photographs", *known])
 
 
-def _notes(config: ExperimentConfig, compared: _Compared, preset: Preset) -> tuple[str, ...]:
+def _notes(
+    config: ExperimentConfig, dataset: Dataset, compared: _Compared, preset: Preset
+) -> tuple[str, ...]:
     notes = [
         "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
         "were then frozen and scored on the test photographs, which none of them had seen.",
         f"Noise: {config.noise} (standard deviation on the 8-bit scale), stored without loss; in training it "
         "was drawn afresh for every tile. Filters and networks that take the noise level were told it.",
     ]
+    most = dataset.info.tiles_per_image
+    if most in Counter(tile.source for tile in read_manifest(dataset.path)).values():
+        notes.append(f"At most {most} tiles of each image took part: of larger ones a seeded choice.")
     if preset.optimizers:
         notes.append(
             "The optimisers are compared on the same network after the same number of steps, each once: with "

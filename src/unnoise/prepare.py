@@ -86,6 +86,7 @@ class PrepareConfig:
         seed: of the split and the noise.
         workers: how many sources are worked on at once; None takes one a core.
         colour_groups: how many groups k-means makes at most.
+        tiles_per_image: take at most so many tiles of each image, a seeded choice; None takes all.
         packed_only: write the packed arrays alone, no files of single tiles.
         overwrite: replace a data set at ``output``.
     """
@@ -100,6 +101,7 @@ class PrepareConfig:
     seed: int = 0
     workers: int | None = None
     colour_groups: int = 4
+    tiles_per_image: int | None = None
     packed_only: bool = False
     overwrite: bool = False
 
@@ -146,7 +148,11 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     log(f"checking {len(named)} image files, {workers} at a time")
     try:
         with Workers(workers) as pool:
-            checks = pool.map(partial(check, tile=config.tile), named, name=lambda file: str(file.path))
+            checks = pool.map(
+                partial(check, tile=config.tile, most=config.tiles_per_image, seed=config.seed),
+                named,
+                name=lambda file: str(file.path),
+            )
             checked = list(_watched(checks, len(named), "checking", progress))
             skipped = _skipped(checked, grouping)
             usable = [each for each in checked if not each.reason]
@@ -176,6 +182,7 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
             grouping=matched,
             files=len(jobs),
             packed_only=config.packed_only,
+            tiles_per_image=config.tiles_per_image,
             counts=counts,
             photographs={name: len({job.group for job in jobs if job.split == name}) for name in SPLITS},
             mean=mean,
@@ -210,6 +217,10 @@ def _validate(config: PrepareConfig) -> Noise:
         )
     if config.workers is not None and config.workers < 1:
         raise ConfigError(f"{config.workers} workers cannot work", hint="Take --workers 1 or more.")
+    if config.tiles_per_image is not None and config.tiles_per_image < 1:
+        raise ConfigError(
+            f"{config.tiles_per_image} tiles an image are none", hint="Take --tiles-per-image 1 or more."
+        )
     if not 1 <= config.colour_groups <= 256:
         raise ConfigError(f"{config.colour_groups} colour groups", hint="Take --colour-groups 1 to 256.")
     if config.group_by is not None:

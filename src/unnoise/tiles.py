@@ -78,6 +78,7 @@ class DatasetInfo:
         group_by: the user's expression, or ``crop names`` for the built-in patterns.
         grouping: what each naming pattern explained.
         files: number of source photographs' files that were used.
+        tiles_per_image: how many tiles each image gave at most, or None for all.
         packed_only: there are no files of single tiles, only the packed arrays.
         counts: split -> tiles.
         photographs: split -> photographs.
@@ -104,6 +105,7 @@ class DatasetInfo:
     colour_groups: tuple[ColourGroup, ...]
     stored_noise: StoredNoise
     skipped: tuple[Skipped, ...]
+    tiles_per_image: int | None = None
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ def _info(fields: dict[str, Any]) -> DatasetInfo:
         grouping=tuple(Matched(**entry) for entry in fields["grouping"]),
         files=int(fields["files"]),
         packed_only=bool(fields["packed_only"]),
+        tiles_per_image=fields.get("tiles_per_image"),
         counts={name: int(fields["counts"][name]) for name in SPLITS},
         photographs={name: int(fields["photographs"][name]) for name in SPLITS},
         mean=_three(fields["mean"]),
