@@ -14,7 +14,8 @@ import pytest
 
 from unnoise import evaluate, experiment
 from unnoise.errors import ConfigError, UnknownName
-from unnoise.experiment import Contender, ExperimentConfig, Preset, describe, run_experiment
+from unnoise.experiment import ExperimentConfig, describe, run_experiment
+from unnoise.presets import PRESETS, Contender, Preset
 from unnoise.results import Results
 
 TINY = {"model_options": {"widths": [16, 16], "depths": [1, 1]}, "batch": 8, "validations": 2, "threads": 1}
@@ -43,7 +44,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("first", "second"),
     )
-    monkeypatch.setitem(experiment.PRESETS, "quick", preset)
+    monkeypatch.setitem(PRESETS, "quick", preset)
     compare = partial(evaluate.compare, filters=["gaussian-blur", "median"], workers=1)
     monkeypatch.setattr(experiment, "compare", compare)
 
@@ -125,7 +126,7 @@ def test_the_plan_comes_first_and_shares_out_the_budget(source: Path) -> None:
 
 
 def test_every_preset_compares_like_with_like() -> None:
-    for preset in experiment.PRESETS.values():
+    for preset in PRESETS.values():
         names = [each.name for each in preset.contenders]
         assert len(set(names)) == len(names)
         for each in preset.contenders:

@@ -71,6 +71,8 @@ TRAINING = (
     "run",
     "export",
     "train",
+    "presets",
+    "diary",
     "experiment",
 )
 # `__init__` only looks names up; it stands with the runtime, the command line on top of everything.

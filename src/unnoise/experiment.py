@@ -21,23 +21,24 @@ import importlib.metadata
 import json
 import platform
 import shlex
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from unnoise.denoiser import bundled, load
+from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.evaluate import compare, evaluate
 from unnoise.figure import figure, save_figure
-from unnoise.files import is_in_use, write_text
+from unnoise.files import write_text
 from unnoise.filters import Denoiser, parse
 from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
+from unnoise.presets import PRESETS, RECIPE, Contender, Preset
 from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
 from unnoise.sources import find_sources
@@ -50,111 +51,6 @@ BASELINE = "gaussian-blur"
 SHIPPED = "shipped"
 _BROKEN_OFF = "broken_off.txt"
 
-
-@dataclass(frozen=True)
-class Contender:
-    """A network of the experiment.
-
-    Attributes:
-        name: of its run and in the results.
-        label: for people.
-        share: its part of the training time, relative to the others'.
-        follows: name of the contender whose number of steps it takes instead, so that the two are compared
-            after equal training.
-        article_row: the row of :data:`unnoise.published.PUBLISHED` that is the same network, or None.
-        settings: fields of :class:`unnoise.run.TrainConfig` that differ from the recipe.
-    """
-
-    name: str
-    label: str
-    share: float
-    follows: str | None = None
-    article_row: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What an experiment consists of.
-
-    Attributes:
-        minutes: the budget.
-        contenders: the networks that share it.
-        optimizers: names of those that differ in the optimiser alone.
-        tiles: about so many at most; of a larger folder, each image gives a seeded choice of its tiles.
-    """
-
-    minutes: float
-    contenders: tuple[Contender, ...]
-    optimizers: tuple[str, ...] = ()
-    tiles: int = 30_000
-
-
-# One recipe for all, so that what differs is the network; a contender's settings say the rest.
-RECIPE: Mapping[str, Any] = {
-    "optimizer": "adamw",
-    "lr": 1e-3,
-    "schedule": "cosine",
-    "warmup": 200,
-    "loss": "mse",
-    "batch": 64,
-    "clip": 0.5,
-    "validations": 20,
-    "valid_tiles": 384,
-}
-_DENSE: Mapping[str, Any] = {"batch": 128, "checkpoint_minutes": 6.0}
-_SPLIT: Mapping[str, Any] = {"model": "split-dense", "warmup": 50, **_DENSE}
-
-_CONVOLUTIONAL = Contender(
-    "convolutional", "convolutional", 7, article_row="convolutional", settings={"model": "convolutional"}
-)
-_RESIDUAL = Contender("residual-unet", "residual U-Net (ours)", 28, settings={"beta2": 0.99})
-
-PRESETS: dict[str, Preset] = {
-    "quick": Preset(10, (_CONVOLUTIONAL, dataclasses.replace(_RESIDUAL, share=14))),
-    "article": Preset(
-        90,
-        (
-            Contender("dense", "dense", 4, article_row="dense", settings={"model": "dense", **_DENSE}),
-            Contender(
-                "split-dense-adam",
-                "split dense, Adam",
-                10,
-                article_row="split-dense",
-                settings={**_SPLIT, "optimizer": "adam"},
-            ),
-            Contender(
-                "split-dense-adamw",
-                "split dense, AdamW",
-                10,
-                follows="split-dense-adam",
-                article_row="split-dense",
-                settings={**_SPLIT, "optimizer": "adamw"},
-            ),
-            Contender(
-                "split-dense-adamw-lookahead",
-                "split dense, AdamW + Lookahead",
-                10,
-                follows="split-dense-adam",
-                article_row="split-dense",
-                settings={**_SPLIT, "optimizer": "adamw+lookahead"},
-            ),
-            _CONVOLUTIONAL,
-            Contender(
-                "convolutional-skip",
-                "convolutional, input added",
-                7,
-                follows="convolutional",
-                article_row="convolutional-skip",
-                settings={"model": "convolutional", "model_options": {"skip": True}},
-            ),
-            Contender("unet", "U-Net", 17, article_row="unet", settings={"model": "unet"}),
-            _RESIDUAL,
-        ),
-        ("split-dense-adam", "split-dense-adamw", "split-dense-adamw-lookahead"),
-        tiles=60_000,
-    ),
-}
 
 # Parts of the budget that are not training: scoring each network, the figure and the report.
 _SCORING_PART = 0.08
@@ -250,7 +146,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     _check_tile(config)
-    diary = _Diary.open(config)
+    diary = Diary.open(config.out, json.loads(json.dumps(dataclasses.asdict(config), default=str)))
     if diary.took:
         log(f"going on in {config.out}, after {diary.seconds / 60:.1f} minutes: {', '.join(diary.took)}")
     else:
@@ -261,7 +157,9 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         dataset = _prepared(config, log, progress)
     with diary.stage("compare"):
         compared = _compared(config, dataset, log, progress)
-    minutes = diary.shares(config)
+    if not diary.minutes:
+        diary.decide(_share_out(config, diary.seconds))
+    minutes = diary.minutes
     preset = PRESETS[config.preset]
     methods = list(compared.methods)
     for contender in preset.contenders:
@@ -489,68 +387,7 @@ def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResu
     return path.read_bytes()
 
 
-# --- the diary: what was asked for, and how long each stage took ------------------------------------
-
-
-@dataclass
-class _Diary:
-    path: Path
-    asked: dict[str, Any]
-    took: dict[str, float]
-    minutes: dict[str, float]
-
-    @classmethod
-    def open(cls, config: ExperimentConfig) -> _Diary:
-        path = config.out / "experiment.json"
-        asked = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-        if path.exists():
-            stored = _read(path)
-            if stored["asked"] != asked:
-                other = [k for k in asked if stored["asked"].get(k) != asked[k]]
-                raise ConfigError(
-                    f"{config.out} holds an experiment with other {', '.join(other)}",
-                    hint="Give the same options to go on with it, or another -o.",
-                )
-            return cls(path, asked, stored["took"], stored["minutes"])
-        if is_in_use(config.out):
-            raise ConfigError(f"{config.out} is not empty", hint="Take another -o.")
-        config.out.mkdir(parents=True, exist_ok=True)
-        diary = cls(path, asked, {}, {})
-        diary.save()
-        return diary
-
-    @property
-    def seconds(self) -> float:
-        return sum(self.took.values())
-
-    def save(self) -> None:
-        record = {"asked": self.asked, "minutes": self.minutes, "took": self.took}
-        _write(self.path, json.dumps(record, indent=1))
-
-    def stage(self, name: str) -> _Stage:
-        return _Stage(self, name)
-
-    def shares(self, config: ExperimentConfig) -> dict[str, float]:
-        """Minutes of each training; decided once, after the filters are done, and kept."""
-        if not self.minutes:
-            self.minutes = _share_out(config, self.seconds)
-            self.save()
-        return self.minutes
-
-
-class _Stage:
-    """Adds the time inside it to the diary, also when it is interrupted; only a hard kill loses it."""
-
-    def __init__(self, diary: _Diary, name: str) -> None:
-        self._diary, self._name = diary, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent = time.perf_counter() - self._start
-        self._diary.took[self._name] = round(self._diary.took.get(self._name, 0.0) + spent, 2)
-        self._diary.save()
+# --- shares -------------------------------------------------------------------------------------------
 
 
 def _share_out(config: ExperimentConfig, spent_seconds: float) -> dict[str, float]:
