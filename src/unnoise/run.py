@@ -60,7 +60,8 @@ class TrainConfig:
         normalize: ``dataset`` or ``groups`` feed the network its input less their mean, over their deviation.
         balance: ``groups`` draws each colour group equally often.
         augment: flips and quarter turns.
-        ema: decay of the averaged weights that are validated and shipped; 0 switches the average off.
+        ema: largest decay of the averaged weights that are validated and shipped, whose memory grows to a
+            twentieth of the run; 0 switches the average off.
         clip: largest gradient norm; 0 switches clipping off.
         precision: ``bf16`` autocast, or ``float32``.
         validations: how often a run is validated; one of more epochs than that, after every epoch.

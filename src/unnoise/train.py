@@ -317,8 +317,14 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
 
 @torch.no_grad()
 def _move_average(averaged: Model, model: Model, decay: float, step: int) -> None:
-    """Move the exponential moving average; it starts short, so that the first weights are soon forgotten."""
-    decay = min(decay, (1 + step) / (10 + step))
+    """Move the exponential moving average of the weights.
+
+    Its memory is a twentieth of the run so far, up to what ``decay`` allows: an average that reached back to
+    the worse weights of a short run's beginning would cost more than it smooths (on averages whose length
+    follows the run's: Karras et al., 2024, arXiv:2312.02696).
+    """
+    memory = step / 20
+    decay = min(decay, memory / (1 + memory))
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1.0 - decay)
 
 
