@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -133,10 +134,15 @@ class TrainingBatches:
         return Pair(as_stored(pair.input), pair.target, pair.mask, pair.sigma) if self.stored else pair
 
 
+_QUARTER_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+
+
 def _turned(patch: npt.NDArray[np.uint8], turn: int) -> npt.NDArray[np.uint8]:
-    """One of the eight symmetries of the square."""
-    turned = np.rot90(patch, turn % 4)
-    return turned[:, ::-1] if turn >= 4 else turned
+    """One of the eight symmetries of the square, contiguous: all that follows is quicker on it."""
+    turned: npt.NDArray[np.uint8] = np.ascontiguousarray(patch)
+    if turn % 4:
+        turned = cv2.rotate(turned, _QUARTER_TURNS[turn % 4 - 1]).astype(np.uint8, copy=False)
+    return cv2.flip(turned, 1).astype(np.uint8, copy=False) if turn >= 4 else turned
 
 
 def _float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
