@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import tiny_network
 import unnoise
-from unnoise import cli, denoiser
+from unnoise import cli, console, denoiser
 from unnoise.errors import ConfigError, UnnoiseError
 
 
@@ -238,11 +238,11 @@ class Odd(UnnoiseError):
     ],
 )
 def test_errors_become_lines_and_statuses(error: BaseException, status: int, said: str) -> None:
-    @click.group(cls=type(cli.main))
+    @click.group(cls=console.Group)
     def group() -> None:
         pass
 
-    @group.command()
+    @group.command(cls=console.Command)
     def fail() -> None:
         raise error
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import tiny_dataset
 import tiny_network
-from unnoise import cli, denoiser, noise, scores
+from unnoise import cli, console, denoiser, noise, scores
 from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
 from unnoise.evaluate import choose, compare, evaluate, evaluate_folder, pictures_in, unique_names
 from unnoise.filters import Filter, FloatArray, parse
@@ -321,7 +321,7 @@ def test_compare_gives_json_lines(dataset: Dataset) -> None:
     records = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = [record["record"] for record in records]
     assert kinds == ["search", "blur table", "method", "method"]
-    assert all(record["schema"] == cli.SCHEMA for record in records)
+    assert all(record["schema"] == console.SCHEMA for record in records)
     assert np.shape(records[1]["valid"]) == (4, 4)
     assert records[3]["name"] == BLUR
     assert records[3]["psnr_of_mean_mse"] == pytest.approx(psnr_of_mse(records[3]["mse"]))
@@ -359,7 +359,7 @@ def test_a_folder_that_is_no_data_set_is_an_error_before_anything_is_written(tmp
 
 
 def test_help_names_what_can_be_given() -> None:
-    with click.Context(cli.evaluate) as context:
-        text = cli.evaluate.get_help(context)
+    with click.Context(cli.main.commands["evaluate"]) as context:
+        text = cli.main.commands["evaluate"].get_help(context)
     assert "RUN|NETWORK|FILTER" in text
     assert "searched on the validation split" in " ".join(text.split())

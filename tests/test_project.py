@@ -73,10 +73,11 @@ TRAINING = (
     "train",
     "presets",
     "diary",
+    "provenance",
     "experiment",
 )
 # `__init__` only looks names up; it stands with the runtime, the command line on top of everything.
-ORDER = (*RUNTIME, "__init__", *TRAINING, "cli", "__main__")
+ORDER = (*RUNTIME, "__init__", *TRAINING, "console", "commands", "cli", "__main__")
 TRAINING_PACKAGES = {"torch", "safetensors", "pytorch_optimizer", "onnx", "onnxscript", "tensorboard"}
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

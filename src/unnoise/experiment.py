@@ -17,17 +17,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import platform
 import shlex
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from unnoise import provenance
 from unnoise.denoiser import bundled, load
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
@@ -38,11 +36,11 @@ from unnoise.filters import Denoiser, parse
 from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
-from unnoise.presets import PRESETS, RECIPE, Contender, Preset
+from unnoise.presets import PRESETS, RECIPE, Contender
 from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
 from unnoise.sources import find_sources
-from unnoise.tiles import Dataset, load_dataset, read_manifest
+from unnoise.tiles import Dataset, load_dataset
 from unnoise.workers import available_cores
 
 Log = Callable[[str], None]
@@ -183,15 +181,20 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         baseline=BASELINE,
         methods=tuple(methods),
         budget_minutes=config.minutes,
-        versions=_versions(),
-        machine=_machine(config),
+        versions=provenance.versions(),
+        machine=provenance.machine(config.threads),
         seeds={"split, noise and training": config.seed},
         blur=compared.blur,
         searches=compared.searches,
         curves=_curves(config),
         optimizers=preset.optimizers,
         timed=compared.timed,
-        notes=_notes(config, dataset, compared, preset),
+        notes=provenance.notes(
+            dataset,
+            optimizers=bool(preset.optimizers),
+            shipped="default" in bundled(),
+            left_out=compared.left_out,
+        ),
     )
     for name, render in RENDERERS.items():
         _write(config.out / name, render(results, picture))
@@ -329,7 +332,7 @@ def _scored(
         measured,
         name=contender.name,
         label=contender.label,
-        settings=_recipe_text(settings),
+        settings=provenance.recipe(settings),
         article_row=contender.article_row,
         training=Training(
             tiles_available=dataset.info.counts["train"],
@@ -357,7 +360,7 @@ def _scored_shipped(config: ExperimentConfig, dataset: Dataset, log: Log, progre
         _measure(network, dataset, progress),
         name=SHIPPED,
         label="the shipped network",
-        settings=_elsewhere(network.card.training),
+        settings=provenance.trained_elsewhere(network.card.training),
     )
     log(f"{SHIPPED}: test MSE {result.mse:.6f}")
     _write(path, json.dumps(dataclasses.asdict(result), indent=1))
@@ -431,80 +434,6 @@ def _curves(config: ExperimentConfig) -> dict[str, Curve]:
 
 def _length(settings: Any) -> str:
     return f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps:,} steps"
-
-
-def _recipe_text(settings: Mapping[str, Any]) -> str:
-    return (
-        f"learning rate {settings['lr']:g}, beta2 {settings['beta2']:g}, "
-        f"{settings['schedule']} schedule, warm-up {settings['warmup']} steps, "
-        f"batch {settings['batch']}, loss {settings['loss']}"
-    )
-
-
-def _elsewhere(training: Mapping[str, Any]) -> str:
-    known = [f"noise {training['noise']}"] if "noise" in training else []
-    if "examples" in training and training.get("patch"):
-        known.append(f"{training['examples']:,} patches of {training['patch']} × {training['patch']} pixels")
-    return "; ".join(["as it is, trained elsewhere on other photographs", *known])
-
-
-def _notes(
-    config: ExperimentConfig, dataset: Dataset, compared: _Compared, preset: Preset
-) -> tuple[str, ...]:
-    notes = [
-        "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
-        "were then frozen and scored on the test photographs, which none of them had seen.",
-        f"Noise: {config.noise} (standard deviation on the 8-bit scale), stored without loss; in training it "
-        "was drawn afresh for every tile. Filters and networks that take the noise level were told it.",
-    ]
-    most = dataset.info.tiles_per_image
-    if most in Counter(tile.source for tile in read_manifest(dataset.path)).values():
-        notes.append(f"At most {most} tiles of each image took part: of larger ones a seeded choice.")
-    if preset.optimizers:
-        notes.append(
-            "The optimisers are compared on the same network after the same number of steps, each once: with "
-            "another seed the order may change where they lie close together."
-        )
-    if "default" in bundled():
-        notes.append(
-            "The shipped network is shown as it is, not trained here; 'unnoise models default' names "
-            "the photographs that it was trained on. If yours are among them, its row is no test."
-        )
-    notes += [f"Left out: {each}." for each in compared.left_out]
-    return tuple(notes)
-
-
-def _versions() -> dict[str, str]:
-    names = (
-        "unnoise",
-        "torch",
-        "onnxruntime",
-        "numpy",
-        "opencv-python-headless",
-        "scikit-image",
-        "pytorch-optimizer",
-    )
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _machine(config: ExperimentConfig) -> dict[str, str]:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "processor": model,
-        "cores": str(config.threads or available_cores()),
-        "system": platform.platform(),
-    }
 
 
 def _read(path: Path) -> Any:

@@ -1,0 +1,98 @@
+"""What a report says beside the numbers: recipes, what held for all methods, versions, the machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from unnoise.tiles import Dataset, read_manifest
+from unnoise.workers import available_cores
+
+
+def recipe(settings: Mapping[str, Any]) -> str:
+    """What a run's configuration says that a reader of the report should know."""
+    return (
+        f"learning rate {settings['lr']:g}, beta2 {settings['beta2']:g}, "
+        f"{settings['schedule']} schedule, warm-up {settings['warmup']} steps, "
+        f"batch {settings['batch']}, loss {settings['loss']}"
+    )
+
+
+def trained_elsewhere(training: Mapping[str, Any]) -> str:
+    """How a network that came from outside was trained, from its card."""
+    known = [f"noise {training['noise']}"] if "noise" in training else []
+    if "examples" in training and training.get("patch"):
+        known.append(f"{training['examples']:,} patches of {training['patch']} × {training['patch']} pixels")
+    return "; ".join(["as it is, trained elsewhere on other photographs", *known])
+
+
+def notes(dataset: Dataset, *, optimizers: bool, shipped: bool, left_out: Iterable[str]) -> tuple[str, ...]:
+    """What held for all methods, as sentences.
+
+    Args:
+        dataset: what everything was trained and scored on.
+        optimizers: whether networks that differ in the optimiser alone are among the methods.
+        shipped: whether the bundled network is.
+        left_out: filters that could not run, each with the reason.
+    """
+    said = [
+        "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
+        "were then frozen and scored on the test photographs, which none of them had seen.",
+        f"Noise: {dataset.info.noise} (standard deviation on the 8-bit scale), stored without loss; in "
+        "training it was drawn afresh for every tile. Filters and networks that take the noise level were "
+        "told it.",
+    ]
+    most = dataset.info.tiles_per_image
+    if most in Counter(tile.source for tile in read_manifest(dataset.path)).values():
+        said.append(f"At most {most} tiles of each image took part: of larger ones a seeded choice.")
+    if optimizers:
+        said.append(
+            "The optimisers are compared on the same network after the same number of steps, each once: with "
+            "another seed the order may change where they lie close together."
+        )
+    if shipped:
+        said.append(
+            "The shipped network is shown as it is, not trained here; 'unnoise models default' names "
+            "the photographs that it was trained on. If yours are among them, its row is no test."
+        )
+    said += [f"Left out: {each}." for each in left_out]
+    return tuple(said)
+
+
+def versions() -> dict[str, str]:
+    """Name and version of what the results depend on, as far as it is installed."""
+    names = (
+        "unnoise",
+        "torch",
+        "onnxruntime",
+        "numpy",
+        "opencv-python-headless",
+        "scikit-image",
+        "pytorch-optimizer",
+    )
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(threads: int | None) -> dict[str, str]:
+    """The processor, how many cores were used, the system."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": model,
+        "cores": str(threads or available_cores()),
+        "system": platform.platform(),
+    }
