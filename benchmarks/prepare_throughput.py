@@ -2,13 +2,18 @@
 
 The bare loop does the least that leaves the same folder of single tiles: it decodes each source with
 ``cv2.imread``, cuts the tiles and writes each of them, and a noisy copy computed beforehand, with
-``cv2.imwrite`` as it is. It checks nothing, draws no noise, splits nothing, and writes neither the packed
-arrays nor the manifest. Both take turns, once with one worker and once with two; the bare loop's two workers
-are two forked processes. CPU seconds are printed too: on a machine that is busy with other things they tell
-more than wall time. ``--output /dev/shm`` takes the disk out of the comparison, which is then as hard on
-unnoise as it can be.
+``cv2.imwrite``. It checks nothing, draws no noise, splits nothing, and writes neither the packed arrays nor
+the manifest. Both take turns, once with one worker and once with two; the bare loop's two workers are two
+forked processes.
 
-    python benchmarks/prepare_throughput.py [FOLDER] [--files 120] [--rounds 3] [--output FOLDER]
+Both write PNG files, but not of the same size: ``cv2.imwrite`` compresses with its default settings, and
+unnoise doesn't compress what is mostly noise (see ``unnoise.cutting.plain_png``). The sizes are printed, and
+``--compression 0`` makes the bare loop store its pixels plain, too. CPU seconds are printed as well: on a
+machine that is busy with other things they tell more than wall time. ``--output /dev/shm`` takes the disk out
+of the comparison, which is then as hard on unnoise as it can be.
+
+    python benchmarks/prepare_throughput.py [FOLDER] [--files 120] [--rounds 3]
+        [--output FOLDER] [--compression 0..9]
 
 FOLDER is the cracks folder below $UNNOISE_DATA, or below ../shared/data, if it is not given.
 """
@@ -67,8 +72,8 @@ def bare(photograph: Photograph, folder: Path) -> None:
     image = np.asarray(cv2.imread(str(photograph.path)), np.uint8)
     stem = photograph.path.stem
     for number, tile in enumerate(cut(image)):
-        cv2.imwrite(f"{folder}/train/{stem}_{number}_raw.png", tile)
-        cv2.imwrite(f"{folder}/train-gaussian/{stem}_{number}_noised.png", photograph.noisy[number])
+        cv2.imwrite(f"{folder}/train/{stem}_{number}_raw.png", tile, SETTINGS)
+        cv2.imwrite(f"{folder}/train-gaussian/{stem}_{number}_noised.png", photograph.noisy[number], SETTINGS)
 
 
 def bare_share(folder: Path, first: int, workers: int) -> None:
@@ -113,6 +118,9 @@ def compare(workers: int, rounds: int, root: Path) -> float:
         for name, work in ways.items():
             # Nothing is deleted in between: ext4 makes new files slowly where many were just deleted.
             taken[name].append(measured(work, root / f"{name}-{workers}-{number}"))
+    for name in ways:
+        size = sum(path.stat().st_size for path in (root / f"{name}-{workers}-0").rglob("*.png"))
+        print(f"workers {workers}: {name:8} wrote {size / 1e6:.0f} MB of PNG files")
     best = {name: [min(each[kind] for each in times) for kind in (0, 1)] for name, times in taken.items()}
     for name, (wall, cpu) in best.items():
         rate = tiles / wall
@@ -128,6 +136,7 @@ def chosen(options: argparse.Namespace) -> Sequence[Path]:
 
 
 PHOTOGRAPHS: list[Photograph] = []
+SETTINGS: list[int] = []
 
 
 def main() -> int:
@@ -139,12 +148,17 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=None, help="where to write; default: the temporary folder"
     )
+    parser.add_argument(
+        "--compression", type=int, choices=range(10), help="of the bare loop's PNG files; default: OpenCV's"
+    )
     options = parser.parse_args()
     paths = chosen(options)
     if not paths:
         print(f"no JPEG files in {options.folder}: nothing to measure; set UNNOISE_DATA or give a folder")
         return 0
     cv2.setNumThreads(1)
+    if options.compression is not None:
+        SETTINGS.extend((cv2.IMWRITE_PNG_COMPRESSION, options.compression))
     PHOTOGRAPHS.extend(load(path) for path in paths)
     print("command: ", shlex.join([Path(sys.executable).name, *sys.argv]))
     print(f"machine:  {platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

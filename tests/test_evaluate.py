@@ -316,6 +316,12 @@ def test_compare_prints_the_articles_table_for_both_splits(dataset: Dataset, tmp
     assert invoke("compare", dataset.path, "--filters", "median", "-o", out, "--overwrite").exit_code == 0
 
 
+def test_evaluate_says_when_it_is_no_test(dataset: Dataset) -> None:
+    said = "scores on valid are no test"
+    assert said in invoke("evaluate", dataset.path, "--with", "median", "--split", "valid").stderr
+    assert "no test" not in invoke("evaluate", dataset.path, "--with", "median").stderr
+
+
 def test_compare_gives_json_lines(dataset: Dataset) -> None:
     result = invoke("compare", dataset.path, "--json", "--grid", "--filters", BLUR)
     records = [json.loads(line) for line in result.stdout.splitlines()]

@@ -598,6 +598,25 @@ def test_a_folder_that_is_no_data_set_is_never_replaced(
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
 
 
+def test_what_lies_beside_a_data_set_is_never_removed(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    prepare(config(source, output))
+    (output / ".DS_Store").write_bytes(b"a file manager was here")
+    prepare(config(source, output, overwrite=True))
+    (output / "train-run").mkdir()
+    (output / "train-run" / "best.safetensors").write_bytes(b"a night's work")
+    with pytest.raises(DataError, match="train-run"):
+        prepare(config(source, output, overwrite=True))
+    assert (output / "train-run" / "best.safetensors").exists()
+
+
+def test_another_programs_dataset_json_is_no_data_set(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset.json").write_text('{"my": "own"}')
+    with pytest.raises(DataError, match="no data set"):
+        prepare(config(source, tmp_path / "out", overwrite=True))
+
+
 def test_the_source_is_never_replaced(source: Path) -> None:
     (source / "dataset.json").write_text("{}")
     for inner in (source, source.parent):

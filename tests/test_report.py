@@ -309,9 +309,7 @@ def test_a_network_that_was_not_trained_here_gets_a_sentence_of_its_own() -> Non
     shipped = method("shipped", "network", 0.001, label="the shipped network", parameters=5)
     found = only(method("wavelet", "filter", 0.0013), network("unet", 0.0015, 64_000, 2.0, 7), shipped)
     assert "no network beats the best tuned filter (wavelet): the nearest, unet" in said(found)
-    assert "The shipped network, which was trained elsewhere and on other photographs, leaves 0.77" in said(
-        found
-    )
+    assert "The shipped network, which was not trained here, leaves 0.77" in said(found)
     assert "both networks" not in said(found)
 
 
@@ -477,6 +475,22 @@ def test_published_numbers_are_kept_apart(page: Page) -> None:
 
 def test_what_was_not_measured_here_is_said() -> None:
     assert "dense autoencoder0.00882.17 ×not measured here––" in Page(render_html(only(), None)).text
+
+
+def test_what_stands_out_is_what_the_verdict_is_about() -> None:
+    """A network that came ready-made is shown, but is not the best of those that were trained here."""
+    shipped = method("shipped", "network", 0.001, label="the shipped network", parameters=5)
+    html = render_html(only(NLM, network("unet", 0.0015, 64_000, 2.0, 7), shipped), None)
+    assert "best network: unet" in Page(html).text
+    assert re.search(r'<tr class="network best"[^>]*>\s*<th[^>]*>(<span[^>]*></span>)?unet', html)
+    assert html.count('class="network best"') == 1
+
+
+def test_an_error_of_zero_does_not_break_the_page() -> None:
+    """A filter that leaves alone what has no noise has no error, and no place on a log scale."""
+    found = results()
+    nothing = tuple(replace(search, valid_mse=0.0) for search in found.searches)
+    assert "How the networks learned" in Page(render_html(replace(found, searches=nothing), None)).text
 
 
 def test_colour_groups_show_their_colour(page: Page) -> None:

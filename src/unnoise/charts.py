@@ -175,6 +175,7 @@ def curves_svg(
         height: likewise.
         room: pixels on the right for a label at the end of each curve; 0 leaves those to a legend.
     """
+    levels = {label: error for label, error in levels.items() if error > 0}  # 0 has no place on a log scale
     plot = _Plot.around(curves, levels, width, height, room)
     spoken = text(f"Validation error over tiles seen. {_spoken(curves, levels)}")
     inner = "\n".join(
@@ -203,7 +204,7 @@ class _Plot:
     ) -> _Plot:
         errors = [error for curve in curves for _, error in curve.points]
         seen = [tiles for curve in curves for tiles, _ in curve.points]
-        drawn = [error for error in levels.values() if error > 0]
+        drawn = list(levels.values())
         lowest, highest = min(errors + drawn), max(errors + drawn)
         if drawn:
             highest = min(highest, _CEILING * max(drawn))

@@ -5,9 +5,8 @@ raises :class:`~unnoise.errors.UnnoiseError`; :class:`Group` turns that into a l
 status.
 
 - ``-q``, ``-v`` and ``--debug`` are there by themselves; :func:`json_option` adds ``--json``;
-- :func:`note` and :func:`detail` talk to the person (stderr), :func:`complain` says what failed (stderr),
-  :func:`answer` prints the result (stdout), :func:`emit` prints one JSON record (stdout), :func:`progress` is
-  a bar on a terminal.
+- :func:`note` talks to the person (stderr), :func:`complain` says what failed (stderr), :func:`answer` prints
+  the result (stdout), :func:`emit` prints one JSON record (stdout), :func:`progress` is a bar on a terminal.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def _flag(*names: str, text: str) -> click.Option:
 
 COMMON_OPTIONS = (
     _flag("-q", "--quiet", text="Say nothing but errors."),
-    _flag("-v", "--verbose", text="Say more."),
+    _flag("-v", "--verbose", text="Say also which versions run."),
     _flag("--debug", text="Show the traceback of an error."),
 )
 
@@ -85,12 +84,6 @@ def note(message: str) -> None:
     """Tell the person something (stderr), unless ``-q``."""
     if not is_quiet():
         click.echo(_printable(message), err=True)
-
-
-def detail(message: str) -> None:
-    """Tell the person something that only ``-v`` asks for (stderr)."""
-    if _is_set("verbose"):
-        note(message)
 
 
 def answer(message: str) -> None:
@@ -146,6 +139,14 @@ def _silence_stdout() -> None:
 class Command(click.Command):
     """A command with ``-q``, ``-v`` and ``--debug``."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; with ``-v`` say first what runs it."""
+        if _is_set("verbose") and not isinstance(self, click.Group):
+            from unnoise.provenance import versions
+
+            note(", ".join(f"{name} {version}" for name, version in versions().items()))
+        return super().invoke(ctx)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own options, and those."""
         return [*super().get_params(ctx), *COMMON_OPTIONS]
@@ -190,11 +191,14 @@ class Group(Command, click.Group):
         raise click.exceptions.Exit(status)
 
 
+_TRAINING_EXTRA = ("torch", "safetensors", "pytorch_optimizer", "onnx", "onnxscript", "matplotlib")
+
+
 def needs_training_extra() -> None:
     """Say how to install the training extra instead of failing on an import inside."""
     import importlib.util
 
     from unnoise.errors import MissingExtra
 
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors", "pytorch_optimizer")):
+    if any(importlib.util.find_spec(name) is None for name in _TRAINING_EXTRA):
         raise MissingExtra("training", "train")

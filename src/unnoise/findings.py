@@ -19,7 +19,7 @@ def verdict(results: Results) -> list[str]:
 
     It is about the networks that were trained here; one that came ready-made gets a sentence of its own.
     """
-    networks, filters = _networks(results), results.contenders("filter")
+    networks, filters = leading_networks(results), results.contenders("filter")
     if not networks:
         return (
             [_filters_only(results, filters[0])]
@@ -63,6 +63,21 @@ def caveats(results: Results) -> list[str]:
             f"Scored on another number of tiles, and so not comparable with the rest: {_listed(others)}."
         )
     return found
+
+
+def leading_networks(results: Results) -> list[MethodResult]:
+    """The networks trained here, or all where none was, the best first.
+
+    Of those that differ in the optimiser alone, the one of the lowest validation error: a choice by the test
+    error would flatter it.
+    """
+    networks = results.contenders("network")
+    networks = [method for method in networks if method.training] or networks
+    variants = [method.name for method in networks if method.name in results.optimizers]
+    if variants and all(name in results.curves for name in variants):
+        chosen = min(variants, key=lambda name: min(r["valid_mse"] for r in results.curves[name].records))
+        networks = [method for method in networks if method.name == chosen or method.name not in variants]
+    return networks
 
 
 def unequal_training(methods: Sequence[MethodResult]) -> str | None:
@@ -121,7 +136,7 @@ def optimizers(results: Results) -> str:
 
 def colour_groups(results: Results) -> str:
     """Where the best network gains most and least over the baseline."""
-    networks = results.contenders("network")
+    networks = leading_networks(results)
     baseline = {score.group: score for score in results.method(results.baseline).groups}
     if not networks:
         return ""
@@ -158,25 +173,10 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}\N{NO-BREAK SPACE}×" if math.isfinite(ratio) else "–"
 
 
-def _networks(results: Results) -> list[MethodResult]:
-    """The networks trained here, or all where none was, the best first.
-
-    Of those that differ in the optimiser alone, the one of the lowest validation error: a choice by the test
-    error would flatter it.
-    """
-    networks = results.contenders("network")
-    networks = [method for method in networks if method.training] or networks
-    variants = [method.name for method in networks if method.name in results.optimizers]
-    if variants and all(name in results.curves for name in variants):
-        chosen = min(variants, key=lambda name: min(r["valid_mse"] for r in results.curves[name].records))
-        networks = [method for method in networks if method.name == chosen or method.name not in variants]
-    return networks
-
-
 def _ready_made(network: MethodResult, rival: MethodResult) -> str:
     label = f"{network.label[0].upper()}{network.label[1:]}"
     return (
-        f"{label}, which was trained elsewhere and on other photographs, leaves "
+        f"{label}, which was not trained here, leaves "
         f"{times(network.mse / rival.mse)} the error of the best tuned filter."
     )
 

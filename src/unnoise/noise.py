@@ -5,9 +5,9 @@ A noise is a frozen dataclass that is called with a clean picture and a generato
     noise = parse("gaussian:25")
     noisy = noise(clean, np.random.default_rng(0))
 
-Units: ``sigma`` is a standard deviation on the 8-bit scale (0-255) wherever it has that name, in
-options, fields, arguments and reports alike. Pixels are in [0, 1], so it is divided by
-:data:`SIGMA_SCALE` at the one place where it meets them. A noise never clips.
+Units: ``sigma`` is a standard deviation on the 8-bit scale (0-255) wherever a person reads or gives a noise
+level. Pixels are in [0, 1], so it is divided by :data:`SIGMA_SCALE` where it meets them or a network. A noise
+never clips.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _steps(results: Results) -> str:
         ("noisy input", results.ranked("input")),
         ("tuned blur", [results.method(results.baseline)]),
         ("best tuned filter", results.contenders("filter")),
-        ("best network", results.contenders("network")),
+        ("best network", findings.leading_networks(results)),
     ):
         if methods:
             titles.setdefault(methods[0].name, []).append(title)
@@ -135,7 +135,8 @@ def _data(results: Results) -> str:
         f"<p>{count(info.files, 'file')} of {count(photographs, 'photograph')} were cut into {tiles:,} "
         f"tiles of {info.tile} × {info.tile} pixels. The noise is <code>{text(info.noise)}</code> "
         f"(strength on the 0–255 scale), and the noisy tiles were stored {stored}. A photograph belongs to "
-        "one split alone: no network is tested on a photograph that it learned from. Settings were chosen "
+        "one split alone, as far as file names tell what is of one photograph: then no network trained here "
+        "is tested on a photograph that it learned from. Settings were chosen "
         f"on the validation split. Then {which} test tiles were scored, with the same noisy pixels for "
         "every method.</p>",
         note([info.stored_noise.warning]),
@@ -207,12 +208,12 @@ def _scores(results: Results, colours: dict[str, int]) -> str:
     caption = (
         "Sorted by test error, lowest first; the noisy input is the reference. Bars show the error beside "
         f"that of {text(results.method(results.baseline).label)} (the upright line): shorter than the line "
-        f"is better. Bars are cut off at {_CUT:g} times the line. Bold: the best network and the best "
-        f"filter.{timed}"
+        f"is better. Bars are cut off at {_CUT:g} times the line. Bold: the network and the "
+        f"filter that the verdict is about.{timed}"
     )
     best = {
         methods[0].name
-        for methods in (results.contenders("network"), results.contenders("filter"))
+        for methods in (findings.leading_networks(results), results.contenders("filter"))
         if methods
     }
     rows = [_score_row(results, method, colours, best) for method in results.ranked()]

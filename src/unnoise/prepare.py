@@ -36,7 +36,7 @@ from unnoise.grouping import (
     group_files,
     join_identical,
 )
-from unnoise.noise import Noise, parse
+from unnoise.noise import NOISES, Noise, parse
 from unnoise.sources import digest, find_sources
 from unnoise.tiles import (
     INFO_NAME,
@@ -68,6 +68,7 @@ _Result = TypeVar("_Result")
 
 BUILT_IN_NAMES = "crop names"
 _LONGEST_STEM = 150
+_DROPPINGS = (".DS_Store", "Thumbs.db", "desktop.ini")  # of file managers
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _validate(config: PrepareConfig) -> Noise:
         raise UnknownName("format", config.format, FORMATS)
     if not 8 <= config.tile <= 2048:
         raise ConfigError(f"tiles of {config.tile} pixels cannot be made", hint="Take --tile 8 to 2048.")
-    if len(config.split) != 3 or min(config.split) <= 0 or abs(sum(config.split) - 1) > 1e-6:
+    if len(config.split) != 3 or not min(config.split) > 0 or not abs(sum(config.split) - 1) < 1e-6:
         raise ConfigError(
             f"split {','.join(f'{share:g}' for share in config.split)} is not three parts of one whole",
             hint="Give train, valid and test, each above 0, adding up to 1: --split 0.7,0.15,0.15",
@@ -242,13 +243,29 @@ def _refuse_output(output: Path, config: PrepareConfig) -> None:
         raise DataError(f"{output} is a file", hint="Give a folder for -o.")
     if not any(output.iterdir()):
         return
-    if not (output / INFO_NAME).is_file():
+    known = (output / INFO_NAME).is_file() and (
+        output / PACKED_NAME
+    ).is_dir()  # others have a dataset.json too
+    if not known:
         raise DataError(
             f"{output} exists, is not empty and is no data set",
             hint="Give a new folder for -o; it is not touched.",
         )
+    foreign = sorted(entry.name for entry in output.iterdir() if not _is_ours(entry.name))
+    if foreign:
+        raise DataError(
+            f"{output} holds a data set, and also {', '.join(foreign[:3])}",
+            hint="Give another -o, or move what is not the data set's out of it; it is not touched.",
+        )
     if not config.overwrite:
         raise DataError(f"{output} holds a data set", hint="Replace it with --overwrite, or take another -o.")
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a data set's folder has an entry of that name."""
+    split, _, noise = name.partition("-")
+    files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, *_DROPPINGS)
+    return files or (split in SPLITS and (name == split or noise in NOISES))
 
 
 def _watched(results: Iterator[_Result], total: int, what: str, progress: bool) -> Iterator[_Result]:

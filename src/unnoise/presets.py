@@ -75,14 +75,14 @@ PRESETS: dict[str, Preset] = {
             Contender("dense", "dense", 4, article_row="dense", settings={"model": "dense", **_DENSE}),
             Contender(
                 "split-dense-adam",
-                "split dense, Adam",
+                "split dense (Adam)",
                 10,
                 article_row="split-dense",
                 settings={**_SPLIT, "optimizer": "adam"},
             ),
             Contender(
                 "split-dense-adamw",
-                "split dense, AdamW",
+                "split dense (AdamW)",
                 10,
                 follows="split-dense-adam",
                 article_row="split-dense",
@@ -90,7 +90,7 @@ PRESETS: dict[str, Preset] = {
             ),
             Contender(
                 "split-dense-adamw-lookahead",
-                "split dense, AdamW + Lookahead",
+                "split dense (AdamW + Lookahead)",
                 10,
                 follows="split-dense-adam",
                 article_row="split-dense",
@@ -99,7 +99,7 @@ PRESETS: dict[str, Preset] = {
             _CONVOLUTIONAL,
             Contender(
                 "convolutional-skip",
-                "convolutional, input added",
+                "convolutional (input added)",
                 7,
                 follows="convolutional",
                 article_row="convolutional-skip",

@@ -18,7 +18,8 @@ def recipe(settings: Mapping[str, Any]) -> str:
     return (
         f"learning rate {settings['lr']:g}, beta2 {settings['beta2']:g}, "
         f"{settings['schedule']} schedule, warm-up {settings['warmup']} steps, "
-        f"batch {settings['batch']}, loss {settings['loss']}"
+        f"batch {settings['batch']}, loss {settings['loss']}, gradients clipped at {settings['clip']:g}, "
+        f"weights averaged (decay {settings['ema']:g}), {settings['precision']}"
     )
 
 
@@ -27,7 +28,7 @@ def trained_elsewhere(training: Mapping[str, Any]) -> str:
     known = [f"noise {training['noise']}"] if "noise" in training else []
     if "examples" in training and training.get("patch"):
         known.append(f"{training['examples']:,} patches of {training['patch']} × {training['patch']} pixels")
-    return "; ".join(["as it is, trained elsewhere on other photographs", *known])
+    return "; ".join(["as it is, trained elsewhere", *known])
 
 
 def notes(dataset: Dataset, *, optimizers: bool, shipped: bool, left_out: Iterable[str]) -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def notes(dataset: Dataset, *, optimizers: bool, shipped: bool, left_out: Iterab
     """
     said = [
         "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
-        "were then frozen and scored on the test photographs, which none of them had seen.",
+        "were then frozen and scored on the test photographs, which no tuning and no training here had seen.",
         f"Noise: {dataset.info.noise} (standard deviation on the 8-bit scale), stored without loss; in "
         "training it was drawn afresh for every tile. Filters and networks that take the noise level were "
         "told it.",
@@ -84,7 +85,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(threads: int | None) -> dict[str, str]:
-    """The processor, how many cores were used, the system."""
+    """The processor, its cores, how many threads torch was given, the system."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -93,6 +94,7 @@ def machine(threads: int | None) -> dict[str, str]:
         pass
     return {
         "processor": model,
-        "cores": str(threads or available_cores()),
+        "cores": str(available_cores()),
+        "threads in training": str(threads or available_cores()),
         "system": platform.platform(),
     }

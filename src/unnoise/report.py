@@ -120,10 +120,10 @@ def render_csv(results: Results) -> str:
 
 #: File name -> how it is made from results and the PNG of the tiles, if there is one.
 RENDERERS: dict[str, Callable[[Results, bytes | None], str]] = {
+    FILE_NAME: lambda results, _: results.to_json(),  # first: what was measured outlives a fault in a page
     "report.html": render_html,
     "report.md": lambda results, _: render_markdown(results),
     "scores.csv": lambda results, _: render_csv(results),
-    FILE_NAME: lambda results, _: results.to_json(),
 }
 
 _CSV = (

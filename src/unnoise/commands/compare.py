@@ -109,6 +109,8 @@ def evaluate(
     if output is not None:
         names = (scores.SCORES_NAME, scores.METHODS_NAME, scores.FIGURE_NAME)
         scores.check_outputs(output, names, overwrite=overwrite)
+    if split != "test":
+        note(f"scores on {split} are no test: networks learn on train, and settings are chosen on valid")
     chosen = evaluation.choose(denoisers, dataset, log=note, progress=not is_quiet())
     found = evaluation.evaluate(dataset, chosen, split, limit=tiles, workers=workers, progress=not is_quiet())
     if as_json():

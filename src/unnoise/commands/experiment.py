@@ -51,7 +51,10 @@ def experiment(*, only_plan: bool, **options: Any) -> None:
 
     config = ExperimentConfig(sources=options.pop("source"), **options)
     if only_plan:
-        answer(describe(config))
+        if as_json():
+            emit({"status": "planned", "plan": describe(config).splitlines()})
+        else:
+            answer(describe(config))
         return
     report = run_experiment(config, log=note, progress=not is_quiet())
     if as_json():
