@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from unnoise import files
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def test_replaces_as_a_whole(tmp_path: Path) -> None:
@@ -17,6 +24,22 @@ def test_replaces_as_a_whole(tmp_path: Path) -> None:
         assert not files.is_in_use(tmp_path / "none")
     assert path.read_text(encoding="utf-8") == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_what_is_replaced_passes_on_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "private.txt"
+    files.write_text(path, "old\n")
+    assert path.stat().st_mode & 0o044 == 0o044 & ~umask()
+    path.chmod(0o640)
+    with files.replacing(path) as temporary:
+        assert temporary.stat().st_mode & 0o077 == 0
+        temporary.write_text("new", encoding="utf-8")
+    assert path.stat().st_mode & 0o777 == 0o640
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 1234)
+        files.write_text(path, "newer\n")
+        assert path.stat().st_uid == 1234
 
 
 def test_an_error_leaves_the_old_file_alone(tmp_path: Path) -> None:

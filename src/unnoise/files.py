@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,14 +17,23 @@ LEFTOVERS = ".unnoise-*.tmp"
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``path`` when the block ends well.
 
-    At every moment, ``path`` is the old file or the new one, never half. Nothing is left after an error.
+    At every moment, ``path`` is the old file or the new one, never half. Nothing is left after an error. A
+    file that is replaced passes on its permissions, and its owner where the system allows that.
     """
     # Beside the target, since only a rename within one file system is atomic.
     temporary = path.with_name(LEFTOVERS.replace("*", secrets.token_hex(8)))
+    replaced = path.stat() if path.exists() else None
     try:
+        if replaced:  # what was private stays so while it is written
+            temporary.touch(mode=stat.S_IRUSR | stat.S_IWUSR, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if replaced:
+            if hasattr(os, "chown"):
+                with suppress(OSError):
+                    os.chown(temporary, replaced.st_uid, replaced.st_gid)
+            temporary.chmod(stat.S_IMODE(replaced.st_mode))
         temporary.replace(path)
     finally:
         with suppress(OSError):

@@ -243,10 +243,8 @@ def _refuse_output(output: Path, config: PrepareConfig) -> None:
         raise DataError(f"{output} is a file", hint="Give a folder for -o.")
     if not any(output.iterdir()):
         return
-    known = (output / INFO_NAME).is_file() and (
-        output / PACKED_NAME
-    ).is_dir()  # others have a dataset.json too
-    if not known:
+    # Other programs write a dataset.json, too.
+    if not ((output / INFO_NAME).is_file() and (output / PACKED_NAME).is_dir()):
         raise DataError(
             f"{output} exists, is not empty and is no data set",
             hint="Give a new folder for -o; it is not touched.",
