@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,7 +19,7 @@ from click.testing import CliRunner, Result
 
 import tiny_network
 import unnoise
-from unnoise import cli, console, denoiser
+from unnoise import cli, console, denoiser, jobs
 from unnoise.errors import ConfigError, UnnoiseError
 
 
@@ -69,6 +71,65 @@ def test_a_bad_file_is_named_at_the_end_and_the_status_is_1(here: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == "unnoise: photos/bad.jpg: the file is empty\n  Copy or download it again.\n"
     assert sorted(path.name for path in (here / "out").iterdir()) == ["a.png", "b.jpg"]
+
+
+def test_failures_until_an_interruption_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[jobs.Result]:
+        yield jobs.Result("photos/a.png", "out/a.png", "failed", error="photos/a.png: odd", hint="Even it.")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "run", interrupted)
+    result = invoke("denoise", "photos", "-o", "out")
+    assert result.exit_code == 130
+    assert "1 failed, 1 not begun\nunnoise: photos/a.png: odd\n  Even it.\n" in result.stderr
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    (here / "photos" / "locked").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    result = invoke("denoise", "photos", "-o", "out", "-q")
+    assert result.exit_code == 1
+    assert "1 folders that cannot be read" in result.stderr
+    assert (here / "out" / "a.png").exists()
+
+
+def test_every_failure_names_its_file_once(here: Path) -> None:
+    spoil(here)
+    PIL.Image.new("RGBA", (4, 4)).save("clear.png")
+    PIL.Image.new("L", (70_000, 1)).save("wide.png")
+    result = invoke("denoise", "clear.png", "wide.png", "photos/bad.jpg", "-o", "{stem}_clean.jpg", "-q")
+    assert result.exit_code == 1
+    complaints = [line for line in result.stderr.splitlines() if line.startswith("unnoise: ")]
+    assert complaints == [
+        "unnoise: clear.png: JPEG cannot keep the transparency",
+        "unnoise: wide.png: 70000 × 1 is too large for JPEG (65500 a side)",
+        "unnoise: photos/bad.jpg: the file is empty",
+    ]
+
+
+def test_the_tile_that_is_told_is_the_one_that_is_used(here: Path) -> None:
+    tiny_network.save(here / "fixed.onnx", tiny_network.card(fixed_size=56))
+    tiny_network.save(here / "whole.onnx", tiny_network.card(whole_image=True))
+    denoise = ("denoise", "photos/a.png", "-o", "out.png", "--tile", 512, "--network")
+    assert "tile 56," in invoke(*denoise, "fixed.onnx").stderr
+    refused = invoke(*denoise, "whole.onnx", "--overwrite")
+    assert refused.exit_code == 2
+    assert "must see all of a picture at once" in refused.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_in_place_a_link_is_no_second_picture(here: Path) -> None:
+    (here / "photos/link.png").symlink_to("a.png")
+    result = invoke("denoise", "photos", "--in-place")
+    assert "passed over: 1 named twice" in result.stderr
+    assert "2 done" in result.stderr
 
 
 def test_fail_fast_tells_what_was_not_begun(here: Path) -> None:
@@ -203,10 +264,17 @@ def test_models_lists_what_there_is(here: Path) -> None:
 def test_models_shows_a_card(here: Path) -> None:
     shown = json.loads(invoke("models", "default").stdout)
     assert shown["halo"] == 4
-    record = json.loads(invoke("models", "default", "--json").stdout)
-    assert record == shown == tiny_network.CARD
-    (listed,) = map(json.loads, invoke("models", "--json").stdout.splitlines())
-    assert listed["bytes"] == (here / "networks/default.onnx").stat().st_size
+    assert shown == tiny_network.CARD
+
+
+@pytest.mark.parametrize("arguments", [(), ("default",)])
+def test_the_schema_of_a_record_is_not_the_cards(
+    here: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(console, "SCHEMA", 7)
+    (record,) = map(json.loads, invoke("models", *arguments, "--json").stdout.splitlines())
+    size = (here / "networks/default.onnx").stat().st_size
+    assert record == {"schema": 7, "name": "default", "bytes": size, "card": tiny_network.CARD}
 
 
 def test_models_without_any(here: Path) -> None:
@@ -263,6 +331,24 @@ def test_version_and_help() -> None:
         shown = invoke(name, "--help")
         assert shown.exit_code == 0
         assert "--debug" in shown.stdout
+
+
+def test_verbose_says_what_runs(here: Path) -> None:
+    arguments = ("denoise", here / "photos", "-o", "out", "--dry-run")
+    assert "onnxruntime" in invoke(*arguments, "-v").stderr
+    assert invoke(*arguments).stderr == ""
+    assert invoke(*arguments, "-v", "-q").stderr == ""
+
+
+def test_the_training_extra_is_asked_for_before_hours_are_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    for missing in ("torch", "onnxscript", "matplotlib"):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, gone=missing: None if name == gone else find(name)
+        )
+        result = invoke("train", "data", "-o", "run", "--minutes", "1")
+        assert result.exit_code != 0
+        assert "unnoise[train]" in result.stderr
 
 
 # --- as a process ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import tiny_network
 import unnoise
-from unnoise import denoiser
+from unnoise import cores, denoiser
 from unnoise.denoiser import Network, denoise, find, load
 from unnoise.errors import ConfigError, ImageError, NetworkError, UnknownName
 from unnoise.estimate import estimate_sigma
@@ -70,7 +70,7 @@ def test_the_network_is_one_that_tiles_could_spoil(folder: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 1), (57, 31, 3), (56, 56, 3), (120, 75, 3)])
 def test_fixed_sizes_take_any_picture(fixed: Network, shape: tuple[int, int, int]) -> None:
     assert fixed(pixels(*shape)).shape == shape
-    assert fixed.default_tile() == 56
+    assert fixed.tile() == fixed.tile(512) == 56
 
 
 def test_large_pictures_are_tiled_by_themselves(tiny: Network) -> None:
@@ -103,6 +103,24 @@ def test_networks_that_must_see_all_are_not_tiled(folder: Path) -> None:
     calls = []
     network(pixels(2100, 40, 3), 10, on_tile=lambda *now: calls.append(now))
     assert calls == [(1, 1)]
+    with pytest.raises(ConfigError, match="must see all of a picture at once"):
+        network(pixels(80, 80, 3), 10, tile=64)
+
+
+def test_networks_that_must_see_all_are_not_tiled_for_want_of_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load(tiny_network.save(folder / "whole.onnx", tiny_network.card(whole_image=True)), threads=1)
+    shapes = []
+
+    def full(noisy: np.ndarray, _: float | None) -> np.ndarray:
+        shapes.append(noisy.shape)
+        raise MemoryError("a tile")
+
+    monkeypatch.setattr(network._session, "run", full)
+    with pytest.raises(MemoryError):
+        network(pixels(400, 300, 3), 25)
+    assert shapes == [(1, 3, 400, 300)]
 
 
 # --- sigma -----------------------------------------------------------------------------------------
@@ -244,6 +262,8 @@ def test_the_call_takes_float32_alone(tiny: Network) -> None:
     for array in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.float32), np.zeros((4, 4, 4), np.float32)):
         with pytest.raises(ImageError, match="expected float32"):
             tiny(array)  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="NaN"):
+        tiny.clean(np.full((9, 9, 3), np.nan, np.float32), alpha=np.full((9, 9), 255, np.uint8))
 
 
 # --- files -----------------------------------------------------------------------------------------
@@ -337,9 +357,11 @@ def test_values_that_are_no_numbers_are_not_passed_on(tmp_path: Path) -> None:
         load(path, threads=1)(pixels(8, 8, 3), 25)
 
 
-def test_threads(folder: Path) -> None:
+def test_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(folder / "tiny.onnx", threads=2).threads == 2
-    assert load(folder / "tiny.onnx").threads >= 1
+    # Hyper-threads of one core are one.
+    monkeypatch.setattr(cores, "_siblings", lambda _: "0-99")
+    assert load(folder / "tiny.onnx").threads == 1
     with pytest.raises(ConfigError, match="at least 1"):
         load(folder / "tiny.onnx", threads=0)
 

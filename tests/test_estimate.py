@@ -83,3 +83,22 @@ def test_large_pictures_take_bounded_memory() -> None:
     tracemalloc.stop()
     assert found == pytest.approx(25.5, abs=0.5)
     assert peak < 120e6
+
+
+@pytest.mark.parametrize("side", [90, 12, 2])
+def test_only_what_is_shown_is_looked_at(side: int) -> None:
+    picture = noise.apply(noise.Gaussian(20, 20), np.full((90, 180, 3), 0.5, dtype=np.float32), 0)
+    picture[side:] = picture[:, side:] = 0.5
+    shown = np.zeros((90, 180), dtype=bool)
+    shown[:side, :side] = True
+    found = estimate_sigma(picture, shown)
+    assert found == pytest.approx(20, rel=0.06 if side == 90 else 0.8)
+    # Whatever lies elsewhere.
+    picture[~shown] = np.linspace(0, 1, (~shown).sum(), dtype=np.float32)[:, None]
+    assert estimate_sigma(picture, shown) == found
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 3), (1, 40, 1)])
+def test_of_nothing_shown_there_is_nothing_to_say(shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
+    assert estimate_sigma(pixels, np.zeros(shape[:2], dtype=bool)) == 0

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import ImageFile
 
-from unnoise import images
+from unnoise import images, sources
 from unnoise.errors import ConfigError, ImageError
 from unnoise.formats import CODECS, EXTENSIONS, sniff
 
@@ -134,6 +134,20 @@ def test_tiff_keeps_its_compression_and_its_metadata(compression: str) -> None:
         assert other.pages[0].tags["ExifTag"].value["MakerNote"] == b"secret"
 
 
+def test_a_tiff_that_says_nothing_of_its_resolution_gets_none() -> None:
+    image = images.read(stored(smooth(), "tiff"))
+    assert image.dpi is None
+    assert "dpi" not in reopened(images.encode(image, format="png")).info
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {50706: b"\x01\x04\x00\x00"}])
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_photograph(tags: dict[int, object]) -> None:
+    with pytest.raises(ImageError, match="raw file"):
+        images.read(stored(smooth(), "tiff", tiffinfo=tags))
+    with pytest.raises(ImageError, match="raw file"):
+        sources.measure(stored(smooth(), "tiff", tiffinfo=tags))
+
+
 def test_a_tiff_with_jpeg_inside_does_not_lose_again() -> None:
     again = reopened(images.encode(images.read(stored(smooth(), "tiff", compression="jpeg"))))
     assert again.info["compression"] == "tiff_adobe_deflate"
@@ -191,7 +205,7 @@ def test_pixels_come_out_upright_and_the_tag_is_reset(kind: str, orientation: in
     assert again.getexif().get(0x0112, 1) == 1
     assert again.getexif()[0x010F] == "Fox"
     assert again.size == upright.size
-    if kind in ("png", "jpeg"):
+    if kind != "webp":
         assert again.info["dpi"] == pytest.approx((150, 300) if orientation > 4 else (300, 150), abs=0.02)
 
 
@@ -375,6 +389,17 @@ def test_formats_that_cannot_hold_a_picture_say_so() -> None:
     wide = images.read(stored(PIL.Image.new("L", (16384, 1)), "png"))
     with pytest.raises(ImageError, match="too large for WEBP"):
         images.encode(wide, format="webp")
+
+
+def test_a_lost_resolution_is_told() -> None:
+    plain = images.read(stored(smooth(), "png", dpi=(300, 300)))
+    assert [kind for kind in CODECS if images.lost(plain, kind)] == ["webp"]
+    assert images.lost(images.read(stored(smooth(), "png")), "webp") == ()
+    block = PIL.Image.Exif()
+    block[0x011A] = 300.0
+    in_exif = images.read(stored(smooth(), "jpeg", exif=block.tobytes(), dpi=(300, 300)))
+    assert images.lost(in_exif, "webp") == ()
+    assert reopened(images.encode(in_exif, format="webp")).getexif()[0x011A] == 300
 
 
 def test_an_unknown_extension_names_those_there_are(tmp_path: Path) -> None:

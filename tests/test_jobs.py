@@ -60,7 +60,8 @@ def test_a_batch_goes_on_past_bad_files(photos: Path, tiny: Network) -> None:
     for result in found:
         assert Path(result.target).exists() == (result.status == "done")
         if result.status == "failed":
-            assert result.source in result.error
+            assert result.error.startswith(f"{result.source}: ")
+            assert result.error.count(result.source) == 1
             assert result.code == "image"
             assert result.hint
         else:
@@ -91,10 +92,35 @@ def test_sigma_is_estimated_once_a_picture_and_told(
     photos: Path, tiny: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr("unnoise.denoiser.estimate_sigma", lambda pixels: calls.append(1) or 12.5)
+    monkeypatch.setattr("unnoise.denoiser.estimate_sigma", lambda *_: calls.append(1) or 12.5)
     (result,) = run(plan(["photos/a.png"], "out.png"), tiny, Settings(tile=64))
     assert result.sigma == 12.5
     assert calls == [1]
+
+
+def test_hidden_colour_has_no_say_in_the_estimate(photos: Path, tiny: Network) -> None:
+    """A file and an array are told the same sigma, that of what is seen, whatever lies under the alpha."""
+    samples = np.empty((128, 128, 4), dtype=np.uint8)
+    samples[:] = np.arange(128, dtype=np.uint8)[:, None, None]  # smooth: an estimate from it is 0
+    noise = np.random.default_rng(0).normal(128, 25, (128, 64, 3))
+    samples[:, :64, :3] = np.rint(noise.clip(0, 255))
+    samples[:, :, 3] = 255
+    samples[:, 64:, 3] = 0
+    PIL.Image.fromarray(samples).save("half.png")
+    (result,) = run(plan(["half.png"], "out.png"), tiny, Settings())
+    assert result.sigma == pytest.approx(25, abs=1.5)
+    written = np.asarray(PIL.Image.open("out.png"))
+    np.testing.assert_array_equal(written, tiny.denoise(samples))
+    np.testing.assert_array_equal(written, tiny.denoise(samples, sigma=result.sigma))
+
+
+def test_what_a_format_has_no_place_for_is_told(photos: Path, tiny: Network) -> None:
+    picture().save("dpi.png", dpi=(300, 300))
+    notes = {}
+    for out in ("out.webp", "out.tif"):
+        (result,) = run(plan(["dpi.png"], out), tiny, Settings(sigma=20))
+        notes[out] = result.notes
+    assert notes == {"out.webp": ("WEBP has no place for the resolution; it is dropped",), "out.tif": ()}
 
 
 def test_skipped_files_are_not_touched(photos: Path, tiny: Network) -> None:
@@ -146,8 +172,31 @@ def test_whatever_goes_wrong_is_told(
     monkeypatch.setattr(Network, "clean", fail)
     (result,) = run(plan(["photos/a.png"], "out.png"), tiny, Settings(sigma=20))
     assert (result.status, result.code) == ("failed", code)
+    assert result.error.startswith("photos/a.png: ")
     assert str(error) in result.error
     assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_error_names_its_source_once(
+    photos: Path, tiny: Network, monkeypatch: pytest.MonkeyPatch, in_place: bool, absolute: bool
+) -> None:
+    """Also where the name, or the full path of a file that is replaced, is in the message already."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    name = str(photos / "a.png") if absolute else "photos/a.png"
+    work = plan([name], None if in_place else "out.png", in_place=in_place)
+    (Path(name)).write_bytes(b"")
+    (unread,) = run(work, tiny, Settings(sigma=20))
+    assert unread.error == f"{name}: the file is empty"
+    picture().save(name)
+    monkeypatch.setattr(os, "fsync", full)
+    (unwritten,) = run(work, tiny, Settings(sigma=20))
+    target = "" if in_place else "out.png: "
+    assert unwritten.error == f"{name}: {target}cannot be written: No space left on device"
 
 
 def test_a_full_disk_leaves_nothing(photos: Path, tiny: Network, monkeypatch: pytest.MonkeyPatch) -> None:

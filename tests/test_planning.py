@@ -70,6 +70,30 @@ def test_patterns_are_expanded_here_too(photos: Path) -> None:
     assert pairs(plan(["photos/trip/*.tif"], "out")) == {"photos/trip/c.tif": "out/c.tif"}
 
 
+def test_images_without_a_reader_are_tried_and_so_named(photos: Path) -> None:
+    touch("photos/trip/e.heic")
+    assert pairs(plan(["photos/trip"], "out"))["photos/trip/e.heic"] == "out/e.heic"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("out/{stem}.{ext}", "two dots"),
+        ("out/{stem}.xyz", "names no format"),
+        ("out/{stem}", "no extension names no format"),
+    ],
+)
+def test_a_templates_ending_is_asked_about_before_any_work(photos: Path, template: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan(["photos"], template)
+
+
+def test_links_that_lead_nowhere_are_no_reason_to_fall_over(photos: Path) -> None:
+    (photos / "loop.png").symlink_to("loop.png")
+    assert plan(["photos"], "out").passed_over["no regular files"] == 1
+    assert len(plan(["photos/a.jpg", "photos/loop.png"], None, in_place=True).tasks) == 2
+
+
 def test_a_file_with_a_patterns_letters_is_a_file(photos: Path) -> None:
     touch("photos/[a].png")
     assert pairs(plan(["photos/[a].png"], "out")) == {"photos/[a].png": "out/[a].png"}
@@ -227,6 +251,18 @@ def test_in_place_is_explicit(photos: Path) -> None:
     for output, in_place in ((None, False), ("out", True)):
         with pytest.raises(ConfigError, match="say where the results go"):
             plan(["photos/a.jpg"], output, in_place=in_place)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_picture_with_two_names_is_replaced_once(photos: Path) -> None:
+    Path("photos/link.jpg").symlink_to("a.jpg")
+    Path("photos/z.jpg").symlink_to(photos / "link.jpg")
+    for inputs in (["photos/a.jpg", "photos/link.jpg", "photos/z.jpg"], ["photos/*.jpg"]):
+        work = plan(inputs, None, in_place=True)
+        assert pairs(work) == {"photos/a.jpg": str(photos.resolve() / "a.jpg")}
+        assert work.passed_over["named twice"] == 2
+    # Elsewhere each name has an output of its own.
+    assert len(plan(["photos/a.jpg", "photos/link.jpg"], "out").tasks) == 2
 
 
 def test_streams(photos: Path) -> None:

@@ -23,9 +23,10 @@ from unnoise import noise
 from unnoise.cli import main
 from unnoise.cutting import FORMATS, corrupt
 from unnoise.errors import ConfigError, DataError, UnknownName
+from unnoise.formats import IMAGE_SUFFIXES
 from unnoise.grouping import SPLITS
 from unnoise.prepare import PrepareConfig, load_dataset, prepare, read_manifest
-from unnoise.sources import SUFFIXES, find_sources
+from unnoise.sources import find_sources
 
 TILE = 16
 Pixels = npt.NDArray[np.uint8]
@@ -751,7 +752,7 @@ def test_senseless_options_are_refused(
 
 
 def test_suffixes_are_lower_case() -> None:
-    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in SUFFIXES)
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in IMAGE_SUFFIXES)
 
 
 def test_the_command_prepares_and_tells(source: Path, tmp_path: Path) -> None:

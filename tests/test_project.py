@@ -23,6 +23,7 @@ PACKAGE = ROOT / "src" / "unnoise"
 RUNTIME = (
     "errors",
     "files",
+    "cores",
     "metadata",
     "formats",
     "images",

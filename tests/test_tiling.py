@@ -67,7 +67,7 @@ def test_every_size_comes_back(size: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(length=st.integers(1, 400), tile=st.integers(8, 80), halo=st.integers(0, 50), fixed=st.booleans())
-def test_counts_sum_to_one_and_tiles_are_alike(length: int, tile: int, halo: int, fixed: bool) -> None:
+def test_weights_sum_to_one_and_tiles_are_alike(length: int, tile: int, halo: int, fixed: bool) -> None:
     multiple = 1 if fixed else 4
     axis = plan_axis(length, tile=tile, halo=halo, multiple=multiple, fixed=fixed)
     padded = len(axis.source)
@@ -75,10 +75,10 @@ def test_counts_sum_to_one_and_tiles_are_alike(length: int, tile: int, halo: int
     assert axis.tile % multiple == 0
     assert axis.tile == tile if fixed else axis.tile <= round_up(tile, multiple)
     total = np.zeros(padded)
-    for start, counts in zip(axis.starts, axis.counts, strict=True):
+    for start, weights in zip(axis.starts, axis.weights, strict=True):
         assert start % multiple == 0
-        assert len(counts) == axis.tile
-        total[start : start + axis.tile] += counts
+        assert len(weights) == axis.tile
+        total[start : start + axis.tile] += weights
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 

@@ -1,7 +1,7 @@
 """The one call: noisy picture and sigma in, denoised picture out, through a network on ONNX Runtime.
 
-This is the only place where (H, W, C) pictures become (N, C, H, W) tensors and where sigma, in 8-bit units
-everywhere else, is divided by 255 for a network.
+For all that runs a network file, (H, W, C) pictures become (N, C, H, W) tensors here alone, and here alone
+sigma, in 8-bit units everywhere else, is divided by 255. Training feeds its networks itself (``dataset``).
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise.card import Card, read_card
+from unnoise.cores import available_cores
 from unnoise.errors import ConfigError, ImageError, NetworkError, UnknownName
 from unnoise.estimate import estimate_sigma
 from unnoise.formats import format_of
 from unnoise.images import check_target, encode, fill_hidden, read, save, to_bytes
 from unnoise.noise import SIGMA_SCALE
-from unnoise.runtime import Session, available_cores
+from unnoise.runtime import Session
 from unnoise.tiling import denoise_tiled, round_up, with_border
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ def load(name_or_path: str | os.PathLike[str] = "default", *, threads: int | Non
     card = read_card(path)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}", hint="Leave it out to use all cores.")
-    return Network(path, card, threads or available_cores())
+    return Network(path, card, threads or available_cores(physical=True))
 
 
 class Network:
@@ -125,14 +127,33 @@ class Network:
         """How many weights it has."""
         return self.card.parameters
 
-    def default_tile(self) -> int | None:
-        """The longest side of a tile when none is asked for; None for networks that must see all at once."""
-        if self.card.fixed_size is not None or self.card.whole_image:
-            return self.card.fixed_size
-        return DEFAULT_CORE + 2 * round_up(self.card.halo, self.card.size_multiple)
+    def tile(self, longest: int | None = None) -> int | None:
+        """The longest side of the tiles that pictures are cut into; None if they are not.
 
-    def level(self, pixels: FloatArray, sigma: float | None) -> float | None:
+        Args:
+            longest: what is asked for; None asks for a good one. A network of a fixed size keeps to that.
+
+        Raises:
+            ConfigError: tiles are asked for, and the network must see all of a picture at once.
+        """
+        if self.card.fixed_size is not None:
+            return self.card.fixed_size
+        if not self.card.whole_image:
+            return longest or DEFAULT_CORE + 2 * round_up(self.card.halo, self.card.size_multiple)
+        if longest is not None:
+            raise ConfigError(
+                f"{self.name} must see all of a picture at once; tiles would change its result",
+                hint="Leave the tile out, or take another network.",
+            )
+        return None
+
+    def level(self, pixels: FloatArray, sigma: float | None, shown: BoolArray | None = None) -> float | None:
         """The sigma that the network will be told: estimated where None, kept to what it was trained for.
+
+        Args:
+            pixels: float32 (H, W, C), as for a call.
+            sigma: as for a call.
+            shown: bool (H, W): where an estimate may look.
 
         Raises:
             ConfigError: sigma is negative, above 255 or not a number.
@@ -144,7 +165,7 @@ class Network:
             )
         if not self.card.sigma_input or self.card.sigma_range is None:
             return None
-        wanted = estimate_sigma(pixels) if sigma is None else sigma
+        wanted = estimate_sigma(pixels, shown) if sigma is None else sigma
         low, high = self.card.sigma_range
         kept = min(max(wanted, low), high)
         if wanted > high or (sigma is not None and wanted < low):
@@ -186,7 +207,7 @@ class Network:
             made: FloatArray = self._run(piece[None], scaled)[0]
             return made
 
-        side = card.fixed_size or tile or self.default_tile()
+        side = self.tile(tile)
         while True:
             try:
                 return denoise_tiled(
@@ -201,7 +222,7 @@ class Network:
                 )
             except MemoryError as error:
                 smaller = (side or max(noisy.shape[:2])) // 2
-                if card.fixed_size or smaller < _SMALLEST_TILE:
+                if card.fixed_size or card.whole_image or smaller < _SMALLEST_TILE:
                     raise
                 side = smaller
                 logger.warning("out of memory (%s); going on with tiles of %d", error, side)
@@ -218,7 +239,7 @@ class Network:
         """
         card = self.card
         height, width = noisy.shape[1:3]
-        tile, longest = self.default_tile(), max(height, width) + 2 * card.border
+        tile, longest = self.tile(), max(height, width) + 2 * card.border
         whole = (height, width) == (tile, tile) if card.fixed_size else tile is None or longest <= tile
         if not whole or (sigma is None and card.sigma_input):
             return np.stack([self(picture, sigma) for picture in noisy])
@@ -250,7 +271,7 @@ class Network:
         alpha: ByteArray | None = None,
         tile: int | None = None,
         on_tile: Callable[[int, int], None] | None = None,
-    ) -> FloatArray:
+    ) -> tuple[FloatArray, float | None]:
         """Denoise in part, with regard for transparency.
 
         Args:
@@ -261,18 +282,25 @@ class Network:
             tile: as for a call.
             on_tile: as for a call.
 
+        Returns:
+            float32, the shape of ``pixels``, not clipped; and the sigma that the network was told, if any.
+
         Raises:
             ConfigError: strength is not from 0 to 1.
+            ImageError: the pixels are not of a kind that is taken.
         """
         if not 0 <= strength <= 1:
             raise ConfigError(f"strength must be from 0 to 1, got {strength:g}", hint="1 is the full effect.")
         if strength == 0:
-            return pixels
-        hidden = None if alpha is None else alpha == 0
-        seen = pixels if hidden is None else fill_hidden(pixels, ~hidden)
-        denoised = self(seen, sigma, tile=tile, on_tile=on_tile)
+            return pixels, None
+        shown = None if alpha is None else alpha > 0
+        seen = pixels if shown is None else fill_hidden(pixels, shown)
+        _check_pixels(seen)
+        # Estimated once a picture, not once a tile, and not from what was filled in, which has no noise.
+        level = self.level(seen, sigma, shown)
+        denoised = self(seen, level, tile=tile, on_tile=on_tile)
         mixed = denoised if strength == 1 else seen + np.float32(strength) * (denoised - seen)
-        return mixed if hidden is None else np.where(hidden[:, :, None], pixels, mixed)
+        return mixed if shown is None else np.where(shown[:, :, None], mixed, pixels), level
 
     def denoise(
         self,
@@ -308,7 +336,7 @@ class Network:
             pixels, alpha = _from_array(image)
             if strength == 0:
                 return image.copy()
-            pixels = self.clean(pixels, sigma, strength=strength, alpha=alpha, tile=tile)
+            pixels, _ = self.clean(pixels, sigma, strength=strength, alpha=alpha, tile=tile)
             return _like(image, pixels)
         if out is not None and Path(out).exists() and not overwrite:
             raise ConfigError(f"{out}: exists already", hint="Pass overwrite=True to replace it.")
@@ -316,7 +344,7 @@ class Network:
         picture = read(image)
         if target is not None:
             check_target(picture, target)
-        pixels = self.clean(picture.pixels, sigma, strength=strength, alpha=picture.alpha, tile=tile)
+        pixels, _ = self.clean(picture.pixels, sigma, strength=strength, alpha=picture.alpha, tile=tile)
         if out is not None:
             save(out, encode(picture, pixels, target))
         samples = to_bytes(pixels)

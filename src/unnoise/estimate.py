@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from unnoise.noise import SIGMA_SCALE
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+_Sample = TypeVar("_Sample", bound=np.generic)
 
 _SIZES = (8, 6, 4, 2)
 _MAX_PATCHES = 40_000
@@ -22,7 +25,7 @@ _ROOM = 2.0
 _ROUNDS = 3
 
 
-def estimate_sigma(pixels: FloatArray) -> float:
+def estimate_sigma(pixels: FloatArray, shown: BoolArray | None = None) -> float:
     """Standard deviation of white Gaussian noise in a picture, in 8-bit units.
 
     Small patches of a photograph vary in few directions, noise varies in all alike. So the eigenvalues of
@@ -37,6 +40,7 @@ def estimate_sigma(pixels: FloatArray) -> float:
 
     Args:
         pixels: float32 (H, W, C), [0, 1]; grey pictures may have one channel or three equal ones.
+        shown: bool (H, W): where the picture is; patches that touch anything else are left out.
 
     Returns:
         sigma in 8-bit units; 0.0 for a picture of one colour.
@@ -49,30 +53,39 @@ def estimate_sigma(pixels: FloatArray) -> float:
         if min(pixels.shape[:2]) < size:
             continue
         patches = _patches(pixels, size)
-        chosen = patches[_informative(patches, channels, clipped)]
+        usable = _informative(patches, channels, clipped)
+        if shown is not None:
+            usable &= _patches(shown[:, :, None], size).all(axis=1)
+        chosen = patches[usable]
         if _suffice(len(chosen), size, channels):
             return _settled(chosen, size, channels, clipped) * SIGMA_SCALE
-    return estimate_sigma_mad(pixels)
+    return estimate_sigma_mad(pixels, shown)
 
 
-def estimate_sigma_mad(pixels: FloatArray) -> float:
+def estimate_sigma_mad(pixels: FloatArray, shown: BoolArray | None = None) -> float:
     """The same from the median size of the finest diagonal Haar details; for pictures of a few pixels.
 
     Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994,
     doi:10.1093/biomet/81.3.425.
     """
+    if shown is None:
+        shown = np.ones(pixels.shape[:2], dtype=np.bool_)
     if pixels.shape[0] < 2 or pixels.shape[1] < 2:
+        seen = shown.ravel()
         steps = np.diff(pixels.reshape(-1, pixels.shape[2]), axis=0) / np.sqrt(2)
-        return _mad(steps) if steps.size else 0.0
+        return _mad(steps[seen[:-1] & seen[1:]])
     a, b = pixels[:-1, :-1], pixels[:-1, 1:]
     c, d = pixels[1:, :-1], pixels[1:, 1:]
-    return _mad((a - b - c + d) / 2)
+    whole = shown[:-1, :-1] & shown[:-1, 1:] & shown[1:, :-1] & shown[1:, 1:]
+    return _mad(((a - b - c + d) / 2)[whole])
 
 
 _MAD_OF_NORMAL = 0.6744897501960817
 
 
 def _mad(details: npt.NDArray[np.floating]) -> float:
+    if not details.size:
+        return 0.0
     return float(np.median(np.abs(details))) / _MAD_OF_NORMAL * SIGMA_SCALE
 
 
@@ -81,14 +94,13 @@ def _is_grey(pixels: FloatArray) -> bool:
     return bool(np.array_equal(first, pixels[:, :, 1]) and np.array_equal(first, pixels[:, :, 2]))
 
 
-def _patches(pixels: FloatArray, size: int) -> FloatArray:
+def _patches(pixels: npt.NDArray[_Sample], size: int) -> npt.NDArray[_Sample]:
     """(number, C·size·size) patches, evenly spread over the picture."""
     channels = pixels.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (size, size), axis=(0, 1))
     rows, columns = windows.shape[:2]
     step = max(1, int(np.ceil(np.sqrt(rows * columns / _MAX_PATCHES))))
-    patches: FloatArray = windows[::step, ::step].reshape(-1, channels * size * size)
-    return patches
+    return windows[::step, ::step].reshape(-1, channels * size * size)
 
 
 def _informative(patches: FloatArray, channels: int, clipped: bool) -> npt.NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from unnoise import provenance
+from unnoise.cores import available_cores
 from unnoise.denoiser import bundled, load
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
@@ -41,7 +42,6 @@ from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
 from unnoise.sources import find_sources
 from unnoise.tiles import Dataset, load_dataset
-from unnoise.workers import available_cores
 
 Log = Callable[[str], None]
 

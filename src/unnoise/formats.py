@@ -35,6 +35,7 @@ class Codec:
         encode: the file's content, from the picture, its metadata and an image's ``options``.
         max_side: the longest side that the format can hold.
         alpha: whether the format can hold transparency.
+        resolution: whether it has a place for it beside EXIF.
     """
 
     pillow: str
@@ -45,6 +46,7 @@ class Codec:
     encode: Callable[[PIL.Image.Image, Metadata, Mapping[str, str]], bytes]
     max_side: int
     alpha: bool
+    resolution: bool = True
 
 
 SIXTEEN_BITS = "Convert it to 8 bits a channel first."
@@ -132,6 +134,7 @@ def _encode_webp(picture: PIL.Image.Image, about: Metadata, options: Mapping[str
 
 
 _TIFF_BITS, _TIFF_FORMAT, _TIFF_UNSIGNED = 258, 339, 1
+_TIFF_SUBFILE, _DNG_VERSION = 254, 50706
 _TIFF_COMPRESSIONS = {
     "raw": "raw",
     "packbits": "packbits",
@@ -144,8 +147,20 @@ _TIFF_COMPRESSIONS = {
 """What a TIFF was compressed with -> what the result is; all others (fax, JPEG) become deflate, lossless."""
 
 
+def refuse_preview(tags: Mapping[int, Any]) -> None:
+    """Raise where a TIFF's first picture is the preview of something else, as in DNG, NEF and ARW files.
+
+    Raises:
+        ImageError: the tags of the first directory say so.
+    """
+    reduced = int(tags.get(_TIFF_SUBFILE, 0)) & 1
+    if reduced or _DNG_VERSION in tags:
+        raise ImageError("a camera's raw file is not supported", hint="Develop it to TIFF or PNG first.")
+
+
 def _stored_tiff(_: bytes, picture: PIL.Image.Image) -> Mapping[str, str]:
     tags: Any = picture.tag_v2  # type: ignore[attr-defined]
+    refuse_preview(tags)
     if max(tags.get(_TIFF_BITS, (1,))) > 8:
         raise ImageError("more than 8 bits a channel are not supported yet", hint=SIXTEEN_BITS)
     if set(tags.get(_TIFF_FORMAT, (_TIFF_UNSIGNED,))) != {_TIFF_UNSIGNED}:
@@ -203,6 +218,7 @@ CODECS: dict[str, Codec] = {
         encode=_encode_webp,
         max_side=16383,
         alpha=True,
+        resolution=False,
     ),
 }
 
@@ -227,6 +243,15 @@ _REFUSED: dict[str, tuple[Callable[[bytes], bool], str]] = {
     "SVG": (lambda head: head.lstrip()[:4] in (b"<svg", b"<?xm"), "Render it to PNG first."),
 }
 """Formats that are known and not read: how to tell them, and what to do instead."""
+
+
+#: Suffixes by which a file in a folder is known for an image, with a reader here or not.
+IMAGE_SUFFIXES = frozenset(
+    {*EXTENSIONS, ".apng", ".jpe", ".jfif", ".bmp", ".gif"}
+    # without a reader here: listed all the same, so that they are named and not passed over
+    | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".eps", ".psd", ".exr"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from PIL import ImageFile
+from PIL import ExifTags, ImageFile
 
 from unnoise import metadata
 from unnoise.errors import ImageError
@@ -53,6 +52,7 @@ _REFUSED_MODES = {
     "I": ("16 bits a channel are not supported yet", SIXTEEN_BITS),
     "F": ("float samples are not supported yet", SIXTEEN_BITS),
 }
+_SIDEWAYS = range(metadata.FIRST_SIDEWAYS, max(metadata.TURNS) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,6 @@ class Image:
         pixels: float32 (H, W, C), C 1 or 3, RGB, [0, 1], upright.
         alpha: uint8 (H, W) or None; never touched by anything.
         format: the key in :data:`CODECS` of the file that it came from.
-        dtype: the file's sample type, that the result is written in.
         icc: colour profile, or None.
         exif: EXIF block without the ``Exif`` prefix, its orientation reset, or None.
         dpi: horizontal and vertical resolution, or None.
@@ -74,7 +73,6 @@ class Image:
     pixels: FloatArray
     format: str
     alpha: ByteArray | None = None
-    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
@@ -180,7 +178,8 @@ def _from_pillow(
         message, hint = _REFUSED_MODES.get(picture.mode, (kind, "Save it as RGB PNG."))
         raise ImageError(message, hint=hint)
     options = CODECS[name].stored(data, picture)
-    # TIFF: Pillow turns the pixels itself while loading, so the block is taken after it.
+    # TIFF: Pillow turns the pixels itself while loading, but not the resolution; the block is taken after it.
+    turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation)
     picture.load()
     orientation, exif, exif_note = metadata.exif(picture, name)
     icc, icc_note = metadata.icc(picture.info.get("icc_profile"))
@@ -189,8 +188,10 @@ def _from_pillow(
     if said and not exif_note:
         notes.append(f"odd metadata: {str(said[0].message).splitlines()[0]}")
     samples = metadata.TURNS[orientation](samples)
-    dpi = metadata.dpi(picture.info.get("dpi"))
-    if dpi and orientation >= metadata.FIRST_SIDEWAYS:
+    # Of a TIFF without a resolution Pillow says that it has 1 dpi.
+    told = ExifTags.Base.XResolution in getattr(picture, "tag_v2", {}) or picture.format != "TIFF"
+    dpi = metadata.dpi(picture.info.get("dpi")) if told else None
+    if dpi and (orientation in _SIDEWAYS or turned in _SIDEWAYS):
         dpi = dpi[::-1]
     colours = 3 if samples.shape[2] >= 3 else 1
     return Image(
@@ -260,6 +261,23 @@ def check_target(image: Image, name: str) -> None:
         )
     if image.alpha is not None and not codec.alpha:
         raise ImageError(f"{codec.pillow} cannot keep the transparency", hint="Write PNG, TIFF or WebP.")
+
+
+def lost(image: Image, name: str) -> tuple[str, ...]:
+    """What a format that can hold the picture has no place for, as notes for a person."""
+    if image.dpi is None or CODECS[name].resolution or _tells_resolution(image.exif):
+        return ()
+    return (f"{CODECS[name].pillow} has no place for the resolution; it is dropped",)
+
+
+def _tells_resolution(exif: bytes | None) -> bool:
+    if not exif:
+        return False
+    block = PIL.Image.Exif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        block.load(b"Exif\0\0" + exif)
+    return ExifTags.Base.XResolution in block
 
 
 def to_bytes(pixels: FloatArray) -> ByteArray:

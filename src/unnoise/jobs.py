@@ -13,7 +13,7 @@ from pathlib import Path
 from unnoise.denoiser import Network
 from unnoise.errors import ImageError, UnnoiseError
 from unnoise.formats import format_of
-from unnoise.images import MAX_PIXELS, Image, check_target, encode, read, save
+from unnoise.images import MAX_PIXELS, Image, check_target, encode, lost, read, save
 from unnoise.planning import STREAM, Plan, Task
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Result:
         sigma: the noise level that the network was told, in 8-bit units, or None.
         size: width and height, once read.
         notes: what a person should know: what was dropped, expanded or odd.
-        error: what went wrong, with ``code`` for programs and ``hint`` for people.
+        error: the source's name and what went wrong, with ``code`` for programs and ``hint`` for people.
     """
 
     source: str
@@ -91,11 +91,10 @@ def _do(
         result = replace(result, size=image.size, notes=image.notes)
         format = image.format if task.target == STREAM else format_of(task.target)  # noqa: A001
         check_target(image, format)
-        # Estimated once a picture, not once a tile, and told to whoever asks.
-        level = network.level(image.pixels, settings.sigma) if settings.strength else None
-        pixels = network.clean(
+        result = replace(result, notes=(*image.notes, *lost(image, format)))
+        pixels, level = network.clean(
             image.pixels,
-            level,
+            settings.sigma,
             strength=settings.strength,
             alpha=image.alpha,
             tile=settings.tile,
@@ -104,18 +103,26 @@ def _do(
         _write(task, encode(image, pixels, format))
         result = replace(result, status="done", sigma=level)
     except UnnoiseError as error:
-        result = replace(result, error=str(error), code=error.code, hint=error.hint)
+        result = replace(result, error=_named(task, str(error)), code=error.code, hint=error.hint)
     except MemoryError as error:
-        result = replace(
-            result, error=f"out of memory: {error}", code="memory", hint="Take a smaller --tile."
-        )
+        # Tiles were made smaller already, where that is possible.
+        hint = "Cut the picture into parts, or close other programs."
+        result = replace(result, error=_named(task, f"out of memory: {error}"), code="memory", hint=hint)
     except BrokenPipeError:
         raise
     except Exception as error:
         # One file must not end the batch, whatever it holds.
         logger.debug("%s", task.source, exc_info=True)
-        result = replace(result, error=f"internal error: {type(error).__name__}: {error}", code="internal")
+        reason = f"internal error: {type(error).__name__}: {error}"
+        result = replace(result, error=_named(task, reason), code="internal")
     return replace(result, seconds=round(time.perf_counter() - start, 3))
+
+
+def _named(task: Task, reason: str) -> str:
+    """The reason with the source's name before it, once: some reasons begin with it or its full path."""
+    for name in (task.source, os.path.realpath(task.source)):
+        reason = reason.removeprefix(f"{name}: ")
+    return f"{task.source}: {reason}"
 
 
 def _read(source: str, max_pixels: int) -> Image:

@@ -12,12 +12,12 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unnoise.errors import ConfigError
-from unnoise.formats import EXTENSIONS, format_of
+from unnoise.formats import EXTENSIONS, IMAGE_SUFFIXES, format_of
 
 STREAM = "-"
 """Stands for stdin as an input and for stdout as the output."""
@@ -27,6 +27,9 @@ FIELDS = ("{reldir}", "{stem}", "{ext}")
 
 _TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", "~")
 _SHOWN = 5
+
+UNREADABLE = "folders that cannot be read"
+"""The reason for passing over what nobody could look into."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,13 @@ def plan(
         return _plan_stream(inputs, output, overwrite=overwrite, skip_existing=skip_existing)
     passed_over: Counter[str] = Counter()
     if output is None:
-        found = _unique(_find(inputs, None, passed_over), passed_over)
-        # A link's file is replaced, not the link.
-        tasks = [Task(str(item.path), str(item.path.resolve()), may_replace=True) for item in found]
+        # A link's file is replaced, not the link: two names of it are one picture.
+        found = _unique(_find(inputs, None, passed_over), os.path.realpath, passed_over)
+        tasks = [Task(str(item.path), os.path.realpath(item.path), may_replace=True) for item in found]
     else:
         template = _template(output, inputs)
-        found = _unique(_find(inputs, _root(template), passed_over), passed_over)
+        # Resolving links would join two names, which may have an output each.
+        found = _unique(_find(inputs, _root(template), passed_over), os.path.abspath, passed_over)
         tasks = _tasks(template, found, passed_over)
         _check_collisions(tasks)
         tasks = _check_existing(tasks, overwrite=overwrite, skip_existing=skip_existing)
@@ -151,6 +155,12 @@ def _template(output: str, inputs: Sequence[str]) -> str:
                 f"the output template {output!r} needs {{stem}}, and knows {', '.join(FIELDS)} alone",
                 hint="For example: out/{reldir}/{stem}_clean{ext}",
             )
+        if ".{ext}" in output:
+            raise ConfigError(
+                f"the output template {output!r} would give two dots", hint="{ext} has its dot: {stem}{ext}"
+            )
+        if not output.endswith("{ext}"):
+            format_of(output)  # says which endings there are
         return output
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
@@ -212,10 +222,11 @@ def _walk(folder: Path, base: Path, out: Path | None, passed_over: Counter[str])
     try:
         entries = sorted(folder.iterdir())
     except OSError:
-        passed_over["in folders that cannot be read"] += 1
+        passed_over[UNREADABLE] += 1
         return
     for entry in entries:
-        if entry.is_dir() and not entry.name.startswith("."):
+        # os.path: where a folder can be listed but not entered, pathlib's questions raise.
+        if os.path.isdir(entry) and not entry.name.startswith("."):  # noqa: PTH112
             # Links to folders can lead round in a circle; an output folder is no input.
             if entry.is_symlink():
                 passed_over["links to folders"] += 1
@@ -233,15 +244,17 @@ def _passed_over(path: Path) -> str:
         return "hidden"
     if path.name.lower().endswith(_TEMPORARY):
         return "temporary"
-    if path.suffix.lower() not in EXTENSIONS:
+    if path.suffix.lower() not in IMAGE_SUFFIXES:  # one without a reader is tried, and refused by name
         return "no images"
-    return "" if path.is_file() else "no regular files"
+    return "" if os.path.isfile(path) else "no regular files"  # noqa: PTH113
 
 
-def _unique(found: Iterable[Found], passed_over: Counter[str]) -> list[Found]:
+def _unique(
+    found: Iterable[Found], place_of: Callable[[Path], str], passed_over: Counter[str]
+) -> list[Found]:
     first: dict[str, Found] = {}
     for item in found:
-        place = os.path.abspath(item.path)  # noqa: PTH100 - resolving links would join two names
+        place = place_of(item.path)
         if place in first:
             passed_over["named twice"] += 1
         else:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from unnoise.colours import TileSums, colour_centres, describe, nearest
+from unnoise.cores import available_cores
 from unnoise.cutting import FORMATS, Checked, Cut, Job, Plan, check, cut
 from unnoise.errors import ConfigError, DataError, UnknownName
 from unnoise.grouping import (
@@ -53,7 +54,7 @@ from unnoise.tiles import (
     packed_path,
     read_manifest,
 )
-from unnoise.workers import Workers, available_cores
+from unnoise.workers import Workers
 
 __all__ = ["Dataset", "DatasetInfo", "PrepareConfig", "Split", "load_dataset", "prepare", "read_manifest"]
 

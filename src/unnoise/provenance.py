@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from unnoise.cores import available_cores
 from unnoise.tiles import Dataset, read_manifest
-from unnoise.workers import available_cores
 
 
 def recipe(settings: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the only place that imports it, and only when a network is opened."""
+"""ONNX Runtime: all that denoising asks of it; it is imported only when a network is opened."""
 
 from __future__ import annotations
 
@@ -15,31 +15,6 @@ from unnoise.errors import NetworkError
 FloatArray = npt.NDArray[np.float32]
 
 _ERRORS_ONLY = 3
-
-
-def available_cores() -> int:
-    """Physical cores that this process may use: its affinity, hyper-threads counted once, and its quota."""
-    try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # macOS and Windows have none
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in usable:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text())
-        except OSError:
-            cores.add(str(cpu))
-    return max(1, min(len(cores), _quota()))
-
-
-def _quota() -> int:
-    """Cores that a container's processor time amounts to, or a number beyond any machine."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return 1 << 16
 
 
 class Session:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from unnoise.cores import available_cores
 from unnoise.filters import Denoiser, Filter, Stacking
 from unnoise.metrics import METRICS, SSIM_WINDOW
 from unnoise.pairs import Chunk, Pairs
-from unnoise.workers import Workers, available_cores
+from unnoise.workers import Workers
 
 FloatArray = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

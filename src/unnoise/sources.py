@@ -17,14 +17,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from unnoise.errors import DataError, ImageError
-
-#: Suffixes of the files in a folder that are taken for images; a file given by name is always taken.
-SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"}
-    # without a reader here: listed all the same, so that they are named as skipped and not passed over
-    | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".eps", ".psd", ".exr"}
-    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
-)
+from unnoise.formats import IMAGE_SUFFIXES, refuse_preview
 
 #: The files by which a folder is known for a data set that this program wrote.
 MARKERS = ("dataset.json", "manifest.jsonl")
@@ -103,7 +96,7 @@ def _walk(folder: Path, prefix: str, output: Path, entered: set[Path]) -> Iterat
             continue
         if stat.S_ISDIR(mode):
             yield from _walk(path, f"{prefix}{entry.name}/", output, entered)
-        elif stat.S_ISREG(mode) and path.suffix.lower() in SUFFIXES:
+        elif stat.S_ISREG(mode) and path.suffix.lower() in IMAGE_SUFFIXES:
             yield path, prefix + entry.name
 
 
@@ -179,7 +172,9 @@ def _refuse_unsuited(image: Image.Image, data: bytes) -> None:
     # Pillow reads 16-bit colour as 8 bits without a word, so the header is asked.
     bits = data[24] if image.format == "PNG" else 8
     if image.format == "TIFF":
-        tag = getattr(image, "tag_v2", {}).get(258, (1,))
+        tags = getattr(image, "tag_v2", {})
+        refuse_preview(tags)
+        tag = tags.get(258, (1,))
         bits = max(tag) if isinstance(tag, tuple) else int(tag)
     if bits > 8 or image.mode.startswith(("I", "F")):
         raise ImageError("more than 8 bits a channel: convert it to 8-bit first")

@@ -4,9 +4,9 @@ A network sees ``halo`` pixels around each one that it makes. Tiles overlap by t
 their cores are used, so the result is the one of the whole picture. Where a tile has no room for that (a
 network of fixed size, a very small ``tile``), tiles overlap and fade into each other instead.
 
-Everything is laid out an axis at a time: :func:`plan_axis` says where the tiles of one axis begin and how
-much each counts at each of its pixels. The counts of all tiles sum to one everywhere, so the same two
-lines join both kinds.
+Everything is laid out an axis at a time: :func:`plan_axis` says where the tiles of one axis begin and what
+each weighs at each of its pixels. The weights of all tiles sum to one everywhere, so the same two lines
+join both kinds.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Axis:
     Attributes:
         tile: the length of every tile.
         starts: where each begins.
-        counts: float32 (tiles, tile): how much each tile counts at each of its pixels.
+        weights: float32 (tiles, tile): what each tile weighs at each of its pixels.
         source: the pixel of the picture that each padded pixel shows.
     """
 
     tile: int
     starts: tuple[int, ...]
-    counts: FloatArray
+    weights: FloatArray
     source: IndexArray
 
 
@@ -71,8 +71,8 @@ def plan_axis(length: int, *, tile: int | None, halo: int, multiple: int, fixed:
     if fixed:
         padded = max(padded, longest)
     if padded <= longest:
-        counts = np.ones((1, padded), dtype=np.float32)
-        return Axis(padded, (0,), counts, reflected(length, padded))
+        weights = np.ones((1, padded), dtype=np.float32)
+        return Axis(padded, (0,), weights, reflected(length, padded))
     margin = round_up(halo, multiple)
     if fixed or longest < 2 * margin + multiple:
         # Half of the tile is shared with each neighbour: the edges, which a network knows least about,
@@ -92,13 +92,13 @@ def _starts(padded: int, tile: int, step: int) -> tuple[int, ...]:
 
 
 def _cores(padded: int, tile: int, starts: tuple[int, ...], margin: int) -> FloatArray:
-    counts = np.zeros((len(starts), tile), dtype=np.float32)
+    weights = np.zeros((len(starts), tile), dtype=np.float32)
     done = 0
-    for row, start in zip(counts, starts, strict=True):
+    for row, start in zip(weights, starts, strict=True):
         end = padded if start + tile == padded else start + tile - margin
         row[done - start : end - start] = 1
         done = end
-    return counts
+    return weights
 
 
 def _faded(padded: int, tile: int, starts: tuple[int, ...]) -> FloatArray:
@@ -106,8 +106,8 @@ def _faded(padded: int, tile: int, starts: tuple[int, ...]) -> FloatArray:
     total = np.zeros(padded)
     for start in starts:
         total[start : start + tile] += window
-    counts = [window / total[start : start + tile] for start in starts]
-    return np.asarray(counts, dtype=np.float32)
+    weights = [window / total[start : start + tile] for start in starts]
+    return np.asarray(weights, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,11 @@ def denoise_tiled(
     rows, columns = grid.rows, grid.columns
     result = np.zeros((height, width, channels), dtype=np.float32)
     done = 0
-    for top, row_counts in zip(rows.starts, rows.counts, strict=True):
+    for top, row_weights in zip(rows.starts, rows.weights, strict=True):
         strip = pixels.take(rows.source[top : top + rows.tile], axis=0)
-        for left, column_counts in zip(columns.starts, columns.counts, strict=True):
+        for left, column_weights in zip(columns.starts, columns.weights, strict=True):
             piece = strip.take(columns.source[left : left + columns.tile], axis=1)
-            made = fn(piece) * row_counts[:, None, None] * column_counts[None, :, None]
+            made = fn(piece) * row_weights[:, None, None] * column_weights[None, :, None]
             place = result[top : top + rows.tile, left : left + columns.tile]
             place += made[: place.shape[0], : place.shape[1]]
             done += 1

@@ -38,13 +38,6 @@ _SETTINGS = {
 }
 
 
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Workers:
     """A context manager around ``count`` processes; with one worker all is done in this process.
 

@@ -72,13 +72,13 @@ def denoise(
 ) -> None:
     """Take the noise out of images: files, folders, patterns, or - for stdin.
 
-    All else that a file holds comes back: size, transparency, colour profile, EXIF, resolution. A file that
-    fails is named at the end, and the exit status is then 1.
+    Size, transparency, colour profile, EXIF and resolution come back. A file that fails is named at the end,
+    and the exit status is then 1.
     """
     from dataclasses import asdict
 
     from unnoise.errors import ConfigError
-    from unnoise.planning import STREAM, counted, plan
+    from unnoise.planning import STREAM, UNREADABLE, counted, plan
 
     if overwrite and skip_existing:
         raise ConfigError("--overwrite and --skip-existing exclude each other", hint="Choose one.")
@@ -102,37 +102,42 @@ def denoise(
     level = "auto" if sigma is None else f"{sigma:g}"
     note(
         f"network {loaded.name} ({loaded.card.architecture}), sigma {level}, strength {strength:g}, "
-        f"tile {tile or loaded.default_tile() or 'none'}, threads {loaded.threads}"
+        f"tile {loaded.tile(tile) or 'none'}, threads {loaded.threads}"
     )
     settings = Settings(sigma, strength, tile, int(max_megapixels * 1e6))
     counts = {"done": 0, "failed": 0, "skipped": 0}
     failures = []
-    with progress(len(work.tasks), unit="file") as bar:
+    try:
+        with progress(len(work.tasks), unit="file") as bar:
 
-        def show_tiles(done: int, total: int) -> None:
-            if total > 1:
-                bar.set_postfix_str(f"tile {done}/{total}")
+            def show_tiles(done: int, total: int) -> None:
+                if total > 1:
+                    bar.set_postfix_str(f"tile {done}/{total}")
 
-        for result in run(work, loaded, settings, fail_fast=fail_fast, on_tile=show_tiles):
-            counts[result.status] += 1
-            if as_json():
-                emit(asdict(result))
-            with bar.external_write_mode(file=sys.stderr):
-                for remark in result.notes:
-                    note(f"{result.source}: {remark}")
-                if result.status == "failed":
-                    failures.append(result)
-                elif result.status == "done":
-                    told = "" if result.sigma is None else f" (sigma {result.sigma:.3g})"
-                    note(f"{result.source} -> {result.target}{told}")
-            bar.update()
-    left = len(work.tasks) - sum(counts.values())
-    if len(work.tasks) > 1 or counts["skipped"]:
-        note(
-            f"{counts['done']} done, {counts['skipped']} existed already, {counts['failed']} failed"
-            + (f", {left} not begun" if left else "")
-        )
-    for failure in failures:
-        complain(failure.error, failure.hint)
-    if failures:
+            for result in run(work, loaded, settings, fail_fast=fail_fast, on_tile=show_tiles):
+                counts[result.status] += 1
+                if as_json():
+                    emit(asdict(result))
+                with bar.external_write_mode(file=sys.stderr):
+                    for remark in result.notes:
+                        note(f"{result.source}: {remark}")
+                    if result.status == "failed":
+                        failures.append(result)
+                    elif result.status == "done":
+                        told = "" if result.sigma is None else f" (sigma {result.sigma:.3g})"
+                        note(f"{result.source} -> {result.target}{told}")
+                bar.update()
+    finally:  # after Ctrl-C, too
+        left = len(work.tasks) - sum(counts.values())
+        if len(work.tasks) > 1 or counts["skipped"]:
+            note(
+                f"{counts['done']} done, {counts['skipped']} existed already, {counts['failed']} failed"
+                + (f", {left} not begun" if left else "")
+            )
+        for failure in failures:
+            complain(failure.error, failure.hint)
+    unreadable = work.passed_over.get(UNREADABLE, 0)
+    if unreadable:
+        complain(f"{unreadable} {UNREADABLE}", "Check the rights.")
+    if failures or unreadable:
         raise click.exceptions.Exit(EXIT_SOME_FAILED)

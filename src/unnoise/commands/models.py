@@ -34,30 +34,27 @@ def models(*, name: str | None) -> None:
     from unnoise.card import read_card
     from unnoise.denoiser import bundled, find
 
-    if name is not None:
-        card = read_card(find(name))
-        if as_json():
-            emit(card.record)
-        else:
-            answer(json.dumps(card.record, indent=2, ensure_ascii=False))
-        return
-    rows = []
-    for path in bundled().values():
-        card, size = read_card(path), path.stat().st_size
-        if as_json():
-            emit({**card.record, "name": path.stem, "bytes": size})
-        rows.append(
-            (
-                path.stem,
-                f"{size / 1e6:.1f} MB",
-                "?" if card.parameters is None else f"{card.parameters:,}",
-                str(card.training.get("noise", "?")),
-                ", ".join(_flat(card.scores)) or "?",
-                card.licence or "?",
-            )
-        )
+    files = bundled() if name is None else {name: find(name)}
+    cards = {known: read_card(path) for known, path in files.items()}
     if as_json():
+        for known, card in cards.items():
+            # Nested, since a card has a schema of its own.
+            emit({"name": known, "bytes": files[known].stat().st_size, "card": card.record})
         return
+    if name is not None:
+        answer(json.dumps(cards[name].record, indent=2, ensure_ascii=False))
+        return
+    rows = [
+        (
+            known,
+            f"{files[known].stat().st_size / 1e6:.1f} MB",
+            "?" if card.parameters is None else f"{card.parameters:,}",
+            str(card.training.get("noise", "?")),
+            ", ".join(_flat(card.scores)) or "?",
+            card.licence or "?",
+        )
+        for known, card in cards.items()
+    ]
     if not rows:
         note("no networks are bundled; train one with 'unnoise train', or give an .onnx file")
         return
