@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from unnoise import checkpoint
 from unnoise.errors import NetworkError
@@ -70,6 +71,21 @@ def test_damage_is_refused(tmp_path: Path) -> None:
             checkpoint.load(path)
     with pytest.raises(NetworkError, match="does not exist"):
         checkpoint.load(tmp_path / "none.safetensors")
+
+
+def test_files_of_another_version_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "SCHEMA", 2)
+        checkpoint.save(path, WEIGHTS, {})
+        assert checkpoint.load_meta(path) == {}
+    for read in (checkpoint.load, checkpoint.load_meta):
+        with pytest.raises(NetworkError, match=r"another version of unnoise \(schema 2, this one reads 1\)"):
+            read(path)
+    for meta in ("[]", "{}", "3"):
+        save_file(WEIGHTS, path, {"unnoise": meta})
+        with pytest.raises(NetworkError, match="not a whole checkpoint"):
+            checkpoint.load_meta(path)
 
 
 def test_nan_is_refused_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,22 @@ def test_prefetching_changes_nothing(split: Split) -> None:
     for step, batch in enumerate(prefetched(source, 2, 9), start=2):
         assert torch.equal(batch.input, source(step).input)
     assert step == 8
+
+
+@pytest.mark.parametrize(("cores", "seconds", "alone"), [(1, 0.2, True), (8, 60, False)])
+def test_prefetching_takes_no_more_threads_than_cores(
+    split: Split, monkeypatch: pytest.MonkeyPatch, cores: int, seconds: float, alone: bool
+) -> None:
+    source, two = batches(split), threading.Barrier(2)
+
+    def meeting(step: int) -> object:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            two.wait(seconds)
+        return source(step)
+
+    monkeypatch.setattr("unnoise.dataset.available_cores", lambda: cores)
+    assert len(list(prefetched(meeting, 0, 4))) == 4  # type: ignore[arg-type]
+    assert two.broken == alone
 
 
 def test_an_error_in_a_thread_is_raised_at_its_step(split: Split) -> None:

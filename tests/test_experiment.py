@@ -71,6 +71,8 @@ def test_ends_in_a_report_and_does_nothing_twice(source: Path, monkeypatch: pyte
     assert second is not None
     assert first.steps == second.steps > 0
     assert second.optimizer == "adam"
+    assert any("says nothing else: learning rate 0.001, beta2 0.999" in note for note in results.notes)
+    assert "beta2" not in results.method("first").settings
     assert results.blur is not None
     assert {method.tiles for method in results.methods} == {results.dataset.counts["test"]}
     assert [each.source for each in results.dataset.skipped] == ["broken.png"]

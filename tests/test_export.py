@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,13 +14,15 @@ import pytest
 import torch
 
 from unnoise import export
+from unnoise.card import Card, read_card
 from unnoise.denoiser import load
-from unnoise.errors import NetworkError
-from unnoise.export import multiply_adds, parity, to_onnx, weights_of
+from unnoise.errors import ConfigError, NetworkError
+from unnoise.export import export_run, multiply_adds, parity, to_onnx, weights_of
 from unnoise.models import build
 from unnoise.models.normalized import normalized
+from unnoise.run import Run, State, TrainConfig
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "dense": {"size": 16},
     "split-dense": {"size": 16},
     "residual-unet": {"widths": [16, 16], "depths": [1, 1]},
@@ -94,7 +100,108 @@ def test_the_shipped_network_is_whole_and_can_be_trained_on() -> None:
         assert source in json.dumps(card["training"]["data"])
 
 
+# --- the card -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never trained: the export asks for its weights and for what is known of them."""
+    run = Run(tmp_path_factory.mktemp("export") / "mine")
+    config = TrainConfig(
+        Path("/home/somebody/tiles"), run.path, model_options=OPTIONS["residual-unet"], minutes=3,
+        noise="gaussian:0-55", beta2=0.98, clip=0.5, warmup=7, augment=False, init=Path("/home/somebody/old"),
+    )  # fmt: skip
+    run.create(config)
+    torch.manual_seed(0)
+    info = SimpleNamespace(noise="gaussian:50", counts={"train": 40}, photographs={"train": 4}, tile=16)
+    state = State(step=5, seconds=60.0, best=0.01, data_sha256="d5")
+    run.save_best(config, info, build("residual-unet", OPTIONS["residual-unet"]), state)  # type: ignore[arg-type]
+    return run.path
+
+
+@pytest.fixture
+def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter's seconds are spent once."""
+    once = cache(lambda _: to_onnx(Run(run).trained_model()[0]).SerializeToString())
+    monkeypatch.setattr(export, "to_onnx", lambda _: onnx.load_from_string(once(run)))
+
+
+def card_of(run: Path, out: Path, told: dict[str, Any], name: str | None = None) -> Card:
+    return read_card(export_run(run, out, name=name, card=told))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_card_holds_the_whole_recipe(run: Path, tmp_path: Path) -> None:
+    card = card_of(run, tmp_path / "n.onnx", {})
+    assert (card.name, card.record["schema"], card.licence) == ("mine", 1, "not stated")
+    facts = {
+        "noise": "gaussian:0-55", "strategy": "supervised", "beta2": 0.98, "clip": 0.5, "warmup": 7,
+        "augment": False, "precision": "bf16", "ema": 0.999, "lookahead_k": 5, "patience": 0, "threads": None,
+        "model_options": OPTIONS["residual-unet"], "init": "old", "planned": {"minutes": 3}, "minutes": 1.0,
+        "steps": 5, "examples": 320, "data_sha256": "d5", "tiles": 40,
+    }  # fmt: skip
+    assert {key: card.training[key] for key in facts} == facts
+    left_out = {"data", "out", "model", "checkpoint_minutes", "tensorboard", "epochs"}
+    assert {field.name for field in fields(TrainConfig)} - left_out <= card.training.keys()
+    assert b"somebody" not in (tmp_path / "n.onnx").read_bytes()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_told_stands_beside_what_is_measured(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "n.onnx"
+    told = {
+        "name": "told",
+        "licence": "CC0-1.0",
+        "limits": ["none"],
+        "training": {"data": ["my photographs"]},
+    }
+    card = card_of(run, out, told)
+    assert (card.name, card.licence, card.record["limits"]) == ("told", "CC0-1.0", ["none"])
+    assert (card.training["data"], card.training["steps"]) == (["my photographs"], 5)
+    assert card_of(run, out, told, name="given").name == "given"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "told",
+    [
+        *({name: 1} for name in ("schema", "parameters", "gmac_256", "parity", "weights_sha256", "border")),
+        {"training": {"steps": 10**9}}, {"training": {"data_sha256": "0"}}, {"training": 3}, {"scores": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_measured_cannot_be_told(run: Path, tmp_path: Path, told: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(told))):
+        export_run(run, tmp_path / "n.onnx", card=told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_scores_are_those_of_the_weights(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out, scores = tmp_path / "n.onnx", {"CBSD68": 30.6}
+    own = card_of(run, out, {}).record["weights_sha256"]
+    for other in ({}, {"weights_sha256": "4ce2"}):
+        caplog.clear()
+        assert card_of(run, out, {"scores": {**scores, **other}}).scores == {"valid_mse": 0.01}
+        assert "scores of other weights are left out" in caplog.text
+        assert own in caplog.text
+    caplog.clear()
+    kept = card_of(run, out, {"scores": {**scores, "weights_sha256": own}})
+    assert kept.scores == {"valid_mse": 0.01, **scores}
+    assert caplog.text == ""
+    with pytest.raises(ConfigError, match="valid_mse"):
+        export_run(run, out, card={"scores": {"valid_mse": 0, "weights_sha256": own}})
+
+
+def test_the_shipped_scores_are_those_of_the_shipped_weights() -> None:
+    path = load("default").path
+    told = json.loads(path.with_suffix(".card.json").read_text(encoding="utf-8"))
+    card = read_card(path)
+    assert told["scores"].pop("weights_sha256") == card.record["weights_sha256"]
+    assert told["scores"].items() <= card.scores.items()
+
+
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nonsense")
-    with pytest.raises(NetworkError, match="not a readable network"):
+    with pytest.raises(NetworkError, match="not a readable"):
         weights_of(tmp_path / "x.onnx")

@@ -66,6 +66,21 @@ def test_lookahead_moves_a_fraction_every_k_steps() -> None:
         assert torch.allclose(slow, begin + alpha * (quick - begin), atol=1e-7)
 
 
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"adam", "adamw+lookahead"}))
+def test_weight_decay_is_decoupled(name: str) -> None:
+    # Without a gradient it shrinks every weight by one factor. As part of the gradient it would be
+    # normalised with it, and take the same amount from each.
+    weights, other = torch.nn.Parameter(torch.tensor([1.0, 4.0])), torch.nn.Parameter(torch.ones(2))
+    rate = 1.0 if name == "prodigy" else 1e-2
+    optimizer = build_optimizer(name, [weights, other], OptimizerOptions(lr=rate, weight_decay=0.5))
+    for _ in range(10):
+        weights.grad, other.grad = torch.zeros(2), torch.ones(2)  # prodigy waits for some gradient
+        optimizer.step()
+    small, large = weights.tolist()
+    assert 0.9 < small < 1
+    assert large == pytest.approx(4 * small, rel=1e-6)
+
+
 def test_unknown_optimizer_lists_the_names() -> None:
     with pytest.raises(UnknownName) as caught:
         build_optimizer("adamm", [], OptimizerOptions())

@@ -19,20 +19,23 @@ from unnoise.errors import NetworkError
 from unnoise.files import replacing
 
 _META = "unnoise"
+SCHEMA = 1
+"""Version of what the JSON holds; files of another are refused."""
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write ``tensors`` and the JSON-able ``meta``; at every moment the old file is there, or the new one."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, {_META: json.dumps(meta)})
+        save_file(contiguous, temporary, {_META: json.dumps({"schema": SCHEMA, **meta})})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the meta of a checkpoint.
 
     Raises:
-        NetworkError: the file is missing, truncated, not safetensors, not ours, or holds NaN or infinity.
+        NetworkError: the file is missing, truncated, not safetensors, not ours, of another version, or holds
+            NaN or infinity.
     """
     tensors, meta = _open(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     if broken := not_finite(tensors):
@@ -50,14 +53,21 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
 def _open(path: Path, read: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
-            return read(file), json.loads((file.metadata() or {})[_META])
+            tensors, meta = read(file), json.loads((file.metadata() or {})[_META])
+            schema = meta.pop("schema")
     except FileNotFoundError:
         raise NetworkError(f"{path} does not exist", hint="Give the folder of a training run.") from None
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         raise NetworkError(
             f"{path} is not a whole checkpoint of this program: {error}",
             hint="Only safetensors files written by 'unnoise train' are read; pickles are refused.",
         ) from None
+    if schema != SCHEMA:
+        raise NetworkError(
+            f"{path} was written by another version of unnoise (schema {schema!r}, this one reads {SCHEMA})",
+            hint="Use it with that version, or train again.",
+        )
+    return tensors, meta
 
 
 def load_meta(path: Path) -> dict[str, Any]:

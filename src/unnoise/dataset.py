@@ -6,12 +6,13 @@ again from its step number: a resumed run, two processes, any number of threads 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,10 +20,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.noise import SIGMA_SCALE, FloatArray, Noise, keyed_seed
 from unnoise.strategies import Pair, Strategy
-from unnoise.tiles import Split
+from unnoise.tiles import INFO_NAME, MANIFEST_NAME, Split
+
+
+def data_hash(folder: Path) -> str:
+    """SHA-256 of what describes a prepared data set, ``dataset.json`` and the manifest; not of its pixels.
+
+    Those name the hash of each tile's source, its place there and the seed of its noise.
+
+    Raises:
+        DataError: one of the two is not readable.
+    """
+    digest = hashlib.sha256()
+    try:
+        for name in (INFO_NAME, MANIFEST_NAME):
+            with (folder / name).open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    except OSError as error:
+        raise DataError(
+            f"the data set at {folder} is not whole: {error}", hint="Prepare it again, or copy all of it."
+        ) from None
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -172,8 +195,7 @@ def prefetched(
     An error inside a thread is raised here, at the step that it belongs to.
     """
     steps = iter(range(start, stop)) if stop is not None else itertools.count(start)
-    workers = max(1, min(2, os.cpu_count() or 1))
-    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
+    with ThreadPoolExecutor(min(2, available_cores()), thread_name_prefix="batches") as pool:
         waiting: deque[Future[Batch]] = deque(pool.submit(batches, s) for s in itertools.islice(steps, depth))
         try:
             while waiting:

@@ -191,6 +191,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         timed=compared.timed,
         notes=provenance.notes(
             dataset,
+            common=_common(config),
             optimizers=bool(preset.optimizers),
             shipped="default" in bundled(),
             left_out=compared.left_out,
@@ -332,7 +333,7 @@ def _scored(
         measured,
         name=contender.name,
         label=contender.label,
-        settings=provenance.recipe(settings),
+        settings=provenance.recipe(settings, _common(config)),
         article_row=contender.article_row,
         training=Training(
             tiles_available=dataset.info.counts["train"],
@@ -413,6 +414,13 @@ def _run_folder(config: ExperimentConfig, name: str) -> Path:
 def _settings(config: ExperimentConfig, name: str) -> dict[str, Any]:
     settings: dict[str, Any] = _read(_run_folder(config, name) / "config.json")
     return settings
+
+
+def _common(config: ExperimentConfig) -> dict[str, Any]:
+    """The settings of a network that has none of its own."""
+    from unnoise.run import TrainConfig
+
+    return TrainConfig(config.out / "data", config.out / "runs", **RECIPE, minutes=1.0).to_json()
 
 
 def _metrics(config: ExperimentConfig, name: str) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""From a training run to a network file: ONNX, with all that is needed to run it right inside.
+"""From a training run to a network file, ONNX with all that is needed to run it right inside; and back.
 
 The file's one metadata entry holds the card (JSON): value range, noise level input, size constraints, halo,
 training, licence, a hash of the weights, and how far ONNX Runtime's output lies from PyTorch's, measured
@@ -13,6 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from unnoise import noise
-from unnoise.errors import NetworkError
+from unnoise import checkpoint, noise
+from unnoise.card import KEY, SCHEMA, read_card
+from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
 from unnoise.models import Model, parameters
 from unnoise.run import Run, TrainConfig
 
-CARD_KEY = "unnoise"
+logger = logging.getLogger(__name__)
+
 OPSET = 18
 # Outputs are in [0, 1]: a hundredth of an 8-bit step.
 PARITY_LIMIT = 0.01 / 255
@@ -42,22 +45,36 @@ def export_run(
     Args:
         run: folder of a training run.
         out: the file; by default ``network.onnx`` in the run.
-        name: what the network is called; by default the run's folder.
-        card: further entries for the card (description, licence, data, scores, limits), over
-            the measured ones.
+        name: what the network is called; by default what ``card`` says, or the run's folder.
+        card: further entries for the card (description, licence, limits ...), also inside ``training`` and
+            ``scores``. Scores say which weights they were measured on, in ``scores.weights_sha256``; those of
+            others are left out, with a warning.
 
     Returns:
         The path written.
 
     Raises:
         NetworkError: the run has no usable checkpoint, or ONNX Runtime disagrees with PyTorch.
+        ConfigError: ``card`` says something that is measured here.
     """
     model, config, meta = Run(run).trained_model()
     out = out or Run(run).network
-    extra = dict(card or {})
+    extra = dict(_entries("the card", card or {}))
+    told = extra.pop("name", None)
+    training = _joined("training", _training_facts(config, meta), extra.pop("training", {}))
+    scores = dict(_entries("scores", extra.pop("scores", {})))
+    proto = to_onnx(model)
+    weights = _hash_of_weights(proto)
+    if scores and scores.pop("weights_sha256", None) != weights:
+        logger.warning(
+            "the scores of other weights are left out: measure again, and put "
+            '"weights_sha256": "%s" beside the new ones',
+            weights,
+        )
+        scores = {}
     facts = {
-        "schema": 1,
-        "name": name or run.name,
+        "schema": SCHEMA,
+        "name": name or told or run.resolve().name,
         "architecture": config.model,
         "sigma_input": model.sigma_input,
         "sigma_range": _sigma_range(meta["data"]["noise"]) if model.sigma_input else None,
@@ -69,18 +86,32 @@ def export_run(
         "value_range": [0.0, 1.0],
         "parameters": parameters(model),
         "gmac_256": None if model.fixed_size else round(multiply_adds(model, 256) / 1e9, 3),
-        "training": {**_training_facts(config, meta), **extra.pop("training", {})},
-        "licence": "not stated",
-        "scores": {"valid_mse": meta["valid_mse"], **extra.pop("scores", {})},
-        **extra,
+        "training": training,
+        "licence": extra.pop("licence", "not stated"),
+        "scores": _joined("scores", {"valid_mse": meta["valid_mse"]}, scores),
+        "weights_sha256": weights,
+        "parity": {"max_abs": parity(model, proto), "runtime": "onnxruntime"},
     }
-    proto = to_onnx(model)
-    facts["weights_sha256"] = _hash_of_weights(proto)
-    facts["parity"] = {"max_abs": parity(model, proto), "runtime": "onnxruntime"}
-    proto.metadata_props.add(key=CARD_KEY, value=json.dumps(facts))
+    proto.metadata_props.add(key=KEY, value=json.dumps(_joined("the card", facts, extra)))
     with replacing(out) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     return out
+
+
+def _entries(where: str, told: Any) -> Mapping[str, Any]:
+    if not isinstance(told, Mapping):
+        raise ConfigError(f"{where}: expected a table of names and values, got {told!r}")
+    return told
+
+
+def _joined(where: str, measured: Mapping[str, Any], told: Any) -> dict[str, Any]:
+    """Both, unless they name the same thing."""
+    if both := sorted(measured.keys() & _entries(where, told).keys()):
+        raise ConfigError(
+            f"{where}: {', '.join(both)} cannot be told, the export measures or knows it",
+            hint="Leave it out of --card.",
+        )
+    return {**measured, **told}
 
 
 def to_onnx(model: Model) -> onnx.ModelProto:
@@ -178,13 +209,83 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     """The named weights inside a network file, to start a training from.
 
     Raises:
-        NetworkError: the file is not readable as ONNX.
+        NetworkError: the file is refused, is not readable as ONNX, or its card is of other weights.
     """
+    card = read_card(path)
     try:
         proto = onnx.load(str(path), load_external_data=False)
-        return {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in proto.graph.initializer}
+        weights = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in proto.graph.initializer}
     except Exception as error:  # protobuf's own decoding error has no public common base
         raise NetworkError(f"{path} is not a readable network file: {error}") from None
+    if card.record.get("weights_sha256") != _hash_of_weights(proto):
+        raise NetworkError(
+            f"{path} does not hold the weights that its card was written for",
+            hint="The file is damaged or was changed; export it again.",
+        )
+    return weights
+
+
+def with_options_of(source: Path, config: TrainConfig) -> TrainConfig:
+    """``config`` with the model options of what it is to start from, unless it has its own.
+
+    Args:
+        source: a run, one of its checkpoints, or a network file.
+        config: of the run that starts.
+
+    Raises:
+        NetworkError: ``source`` is another kind of network, or not usable.
+    """
+    recipe = _recipe_of(source)
+    for name in ("model", "normalize"):
+        wanted = getattr(config, name)
+        if recipe[name] != wanted:
+            raise NetworkError(
+                f"{source} does not fit: its {name} is {recipe[name]}, not {wanted}",
+                hint=f"Take --{name} {recipe[name]}.",
+            )
+    if _is_network_file(source) and config.normalize != "none":
+        raise NetworkError(
+            f"{source} does not hold its normalisation in a form to train on",
+            hint="Start from the run that it was exported from.",
+        )
+    return replace(config, model_options=config.model_options or recipe["model_options"])
+
+
+def load_initial(model: Model, source: Path) -> None:
+    """Put the weights of a run, a checkpoint or a network file into ``model``.
+
+    Raises:
+        NetworkError: they do not fit; the message names them, the hint the options they were built with.
+    """
+    if _is_network_file(source):
+        # A graph holds constants beside the weights; only weights belong to a layer and have a dotted name.
+        weights = {name: tensor for name, tensor in weights_of(source).items() if "." in name}
+    else:
+        weights = checkpoint.load(_checkpoint_of(source))[0]
+    try:
+        checkpoint.load_weights(model, weights, source)
+    except NetworkError as error:
+        options = _recipe_of(source)["model_options"]
+        hint = f"It was built with the model options {options}" if options else "It was built without options"
+        raise NetworkError(str(error), hint=f"{hint}; leave out --model-option.") from None
+
+
+def _is_network_file(source: Path) -> bool:
+    return source.suffix == ".onnx"
+
+
+def _checkpoint_of(source: Path) -> Path:
+    return Run(source).best if source.is_dir() else source
+
+
+def _recipe_of(source: Path) -> Mapping[str, Any]:
+    """The entries of a configuration that say what network this is."""
+    if not _is_network_file(source):
+        recipe: Mapping[str, Any] = checkpoint.load_meta(_checkpoint_of(source))["config"]
+        return recipe
+    card = read_card(source)
+    # What the first cards did not say was the default.
+    return {"model_options": {}, "normalize": "none", **card.training, "model": card.architecture}
 
 
 def _sigma_range(spec: str) -> list[float]:
@@ -193,26 +294,20 @@ def _sigma_range(spec: str) -> list[float]:
 
 
 def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, Any]:
-    kept = (
-        "optimizer",
-        "lr",
-        "weight_decay",
-        "schedule",
-        "loss",
-        "float_noise",
-        "batch",
-        "patch",
-        "ema",
-        "seed",
-        "normalize",
-        "balance",
-    )
+    """The whole recipe, and what came of it; without the folders of the machine that trained."""
+    recipe = config.to_json()
+    for name in ("data", "out", "model", "noise", "checkpoint_minutes", "tensorboard"):
+        del recipe[name]
+    planned = {name: value for name in ("steps", "epochs", "minutes") if (value := recipe.pop(name))}
     return {
+        **recipe,
         **meta["data"],
+        "strategy": config.strategy,
+        "init": config.init and config.init.name,
+        "planned": planned,
         "steps": meta["step"],
         "examples": meta["step"] * config.batch,
         "minutes": round(meta["seconds"] / 60, 1),
-        **{key: getattr(config, key) for key in kept},
         "torch": torch.__version__,
     }
 

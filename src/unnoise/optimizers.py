@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class OptimizerOptions:
 
     Attributes:
         lr: learning rate at the schedule's top.
-        weight_decay: decoupled decay where the optimiser has it; Adam gets none.
+        weight_decay: decoupled decay; Adam gets none.
         beta2: memory of Adam's and AdamW's squared gradients; a shorter one forgets a spike sooner.
         lookahead_k: fast steps between two moves of Lookahead's slow weights.
         lookahead_alpha: the fraction of the way that the slow weights then move, in (0, 1].
@@ -64,7 +65,9 @@ def _from_library(name: str) -> Builder:
         from pytorch_optimizer import load_optimizer
 
         make: Callable[..., torch.optim.Optimizer] = load_optimizer(name)
-        return make(parameters, lr=options.lr, weight_decay=options.weight_decay)
+        # Some decouple it always, some unless told otherwise, some only when told to.
+        asked = {"weight_decouple": True} if "weight_decouple" in inspect.signature(make).parameters else {}
+        return make(parameters, lr=options.lr, weight_decay=options.weight_decay, **asked)
 
     return build
 

@@ -12,14 +12,26 @@ from typing import Any
 from unnoise.cores import available_cores
 from unnoise.tiles import Dataset, read_manifest
 
+_RECIPE = {
+    "lr": "learning rate {:g}",
+    "beta2": "beta2 {:g}",
+    "schedule": "{} schedule",
+    "warmup": "warm-up {} steps",
+    "batch": "batch {}",
+    "loss": "loss {}",
+    "clip": "gradients clipped at {:g}",
+    "ema": "weights averaged (decay {:g})",
+    "precision": "{}",
+}
+"""A run's setting -> how a reader of the report is told."""
 
-def recipe(settings: Mapping[str, Any]) -> str:
-    """What a run's configuration says that a reader of the report should know."""
-    return (
-        f"learning rate {settings['lr']:g}, beta2 {settings['beta2']:g}, "
-        f"{settings['schedule']} schedule, warm-up {settings['warmup']} steps, "
-        f"batch {settings['batch']}, loss {settings['loss']}, gradients clipped at {settings['clip']:g}, "
-        f"weights averaged (decay {settings['ema']:g}), {settings['precision']}"
+
+def recipe(settings: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
+    """What a run's configuration says that a reader should know; all, or what differs from another's."""
+    return ", ".join(
+        words.format(settings[name])
+        for name, words in _RECIPE.items()
+        if beside is None or settings[name] != beside[name]
     )
 
 
@@ -31,11 +43,19 @@ def trained_elsewhere(training: Mapping[str, Any]) -> str:
     return "; ".join(["as it is, trained elsewhere", *known])
 
 
-def notes(dataset: Dataset, *, optimizers: bool, shipped: bool, left_out: Iterable[str]) -> tuple[str, ...]:
+def notes(
+    dataset: Dataset,
+    *,
+    common: Mapping[str, Any],
+    optimizers: bool,
+    shipped: bool,
+    left_out: Iterable[str],
+) -> tuple[str, ...]:
     """What held for all methods, as sentences.
 
     Args:
         dataset: what everything was trained and scored on.
+        common: the configuration that runs have where they don't say otherwise.
         optimizers: whether networks that differ in the optimiser alone are among the methods.
         shipped: whether the bundled network is.
         left_out: filters that could not run, each with the reason.
@@ -46,6 +66,7 @@ def notes(dataset: Dataset, *, optimizers: bool, shipped: bool, left_out: Iterab
         f"Noise: {dataset.info.noise} (standard deviation on the 8-bit scale), stored without loss; in "
         "training it was drawn afresh for every tile. Filters and networks that take the noise level were "
         "told it.",
+        f"Training, where a network's row says nothing else: {recipe(common)}.",
     ]
     most = dataset.info.tiles_per_image
     if most in Counter(tile.source for tile in read_manifest(dataset.path)).values():

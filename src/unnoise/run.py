@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +36,20 @@ NORMALIZATIONS = ("none", "dataset", "groups")
 BALANCES = ("none", "groups")
 PRECISIONS = ("bf16", "float32")
 STORED = "stored"
+
+# What numbers a configuration takes, and how to say it.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (
+        ("batch", "validations", "valid_tiles", "threads", "patch", "lookahead_k"),
+        lambda v: v >= 1,
+        "1 or more",
+    ),
+    (("steps", "epochs", "minutes", "lr", "checkpoint_minutes"), lambda v: 0 < v < math.inf, "more than 0"),
+    (("warmup", "clip", "weight_decay", "patience"), lambda v: 0 <= v < math.inf, "0 or more"),
+    (("seed",), lambda v: 0 <= v < 1 << 63, "0 or more, below 2^63"),
+    (("ema", "beta2"), lambda v: 0 <= v < 1, "from 0 to below 1"),
+    (("lookahead_alpha",), lambda v: 0 < v <= 1, "above 0 and up to 1"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,8 @@ class TrainConfig:
         checkpoint_minutes: time between two checkpoints.
         seed: of initial weights, examples and noise.
         threads: of torch; None leaves its default.
-        init: run or network file whose weights training starts from.
+        init: run or network file whose weights training starts from; where ``model_options`` is empty, its
+            model's options are taken too. :func:`unnoise.denoiser.find` knows the bundled files.
         tensorboard: also write event files.
     """
 
@@ -115,8 +130,6 @@ class TrainConfig:
             raise ConfigError(
                 "how long to train is not clear", hint="Give exactly one of --steps, --epochs and --minutes."
             )
-        if not lengths[0] > 0:
-            raise ConfigError(f"training for {lengths[0]:g} is nothing to do", hint="Give a positive length.")
         tables: tuple[tuple[str, str, Any], ...] = (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -128,15 +141,11 @@ class TrainConfig:
         for kind, name, known in tables:
             if name not in known:
                 raise UnknownName(kind, name, known)
-        for name in ("batch", "validations", "valid_tiles", "threads", "patch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name.replace('_', ' ')} {value} is too few", hint="Give 1 or more.")
-        if not self.lr > 0 or not 0 <= self.ema < 1:
-            raise ConfigError(
-                f"learning rate {self.lr:g} or average {self.ema:g} makes no sense",
-                hint="Give --lr above 0, and --ema from 0 to below 1.",
-            )
+        for names, fits, words in _RANGES:
+            for name in names:
+                if (value := getattr(self, name)) is not None and not fits(value):
+                    option = f"--{name.replace('_', '-')}"
+                    raise ConfigError(f"{option} {value:g} makes no sense", hint=f"Give {words}.")
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
 
@@ -146,6 +155,11 @@ class TrainConfig:
         return OptimizerOptions(
             self.lr, self.weight_decay, self.beta2, self.lookahead_k, self.lookahead_alpha
         )
+
+    @property
+    def strategy(self) -> str:
+        """The key of :data:`unnoise.strategies.STRATEGIES` by which examples are made."""
+        return "pairs" if self.noise == STORED else "supervised"
 
     def training_noise(self, info: DatasetInfo) -> str:
         """The spelling of the noise that examples carry."""
@@ -174,6 +188,7 @@ class State:
         best: lowest validation error so far.
         stale: validations since then.
         finished: whether the planned end or early stopping was reached.
+        data_sha256: :func:`unnoise.dataset.data_hash` of what it is trained on; empty in old checkpoints.
     """
 
     step: int = 0
@@ -182,6 +197,7 @@ class State:
     best: float = math.inf
     stale: int = 0
     finished: bool = False
+    data_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,7 +286,6 @@ class Run:
                 f"{broken[0]} became NaN or infinite at step {state.step:,}", hint=self.advice(config)
             )
         meta = {
-            "schema": 1,
             "config": config.to_json(),
             "state": dataclasses.asdict(state),
             "optimizer": image,
@@ -295,7 +310,6 @@ class Run:
         if isinstance(averaged, Normalized):
             statistics = [t.tolist() for t in (averaged.mean, averaged.std, averaged.centres)]
         meta = {
-            "schema": 1,
             "config": config.to_json(),
             "size": averaged.fixed_size,
             "normalization": statistics,
@@ -304,6 +318,7 @@ class Run:
                 "tiles": info.counts["train"],
                 "photographs": info.photographs["train"],
                 "tile": info.tile,
+                "data_sha256": state.data_sha256,
             },
             "step": state.step,
             "seconds": round(state.seconds, 1),

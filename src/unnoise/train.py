@@ -7,20 +7,20 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from unnoise import checkpoint, noise
+from unnoise import noise
 from unnoise.charts import learning_curves
-from unnoise.dataset import Batch, TrainingBatches, prefetched, validation_batches
+from unnoise.dataset import Batch, TrainingBatches, data_hash, prefetched, validation_batches
 from unnoise.errors import ConfigError, DataError, TrainingError
+from unnoise.files import replacing
 from unnoise.losses import LOSSES, masked_mean
 from unnoise.models import MODELS, Model, build, parameters
 from unnoise.models.normalized import normalized
@@ -65,12 +65,13 @@ def train(
 
     Args:
         config: what to train; with ``resume`` the run's own.
-        resume: go on from the run's last checkpoint.
+        resume: go on from the run's last checkpoint; one that was killed before the first begins again.
         log: takes a line of text for people.
         progress: whether to draw a progress bar when standard error is a terminal.
 
     Raises:
-        ConfigError, DataError, NetworkError: before anything is trained.
+        ConfigError, DataError, NetworkError: before anything is trained; also where a run is resumed that is
+            finished and has no checkpoint any more, or with another data set.
         TrainingError: the loss became NaN or infinite; the last good checkpoint stays.
     """
     if config.threads:
@@ -90,18 +91,23 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     rank, world = rank_and_world()
     leads = rank == 0
     dataset = load_dataset(config.data)
-    run = Run(config.out)
-    resumed = resume and run.last.exists()
+    run, data = Run(config.out), data_hash(dataset.path)
+    resumed = resume and _can_go_on(run, data, log)
+    if config.init is not None and not resumed:
+        from unnoise.export import load_initial, with_options_of
+
+        config = with_options_of(config.init, config)
 
     # The network: the same random weights on every process.
     torch.manual_seed(config.seed)
     model, averaged = new_model(config, dataset), new_model(config, dataset)
     _check_sizes(config, dataset, model, world)
     if config.init is not None and not resumed:
-        checkpoint.load_weights(model, _initial_weights(config.init, model), config.init)
+        load_initial(model, config.init)
     averaged.load_state_dict(model.state_dict())
     optimizer = build_optimizer(config.optimizer, model.parameters(), config.optimizer_options)
     state = run.restore(model, averaged, optimizer) if resumed else State()
+    state.data_sha256 = data
     forward = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
 
     # The examples: fresh ones in training, the same ones at every validation.
@@ -127,7 +133,8 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     bar = tqdm(
         total=round(end),
         initial=round(state.step if total else state.seconds),
-        unit="step" if total else "s",
+        unit="steps" if total else "s",
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]",
         disable=not (progress and leads and sys.stderr.isatty()),
         file=sys.stderr,
     )
@@ -172,6 +179,8 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
 
             state.seconds = agreed(time.perf_counter() - started)
             position = float(state.step) if total else state.seconds
+            speed = (state.step - mark[0]) * config.batch / max(state.seconds - mark[1], 1e-9)
+            bar.set_postfix_str(f"{speed:.0f} tiles/s", refresh=False)
             if position >= end or position - state.validated >= every:
                 state.validated = position
                 error = validate(averaged, validation(), autocast)
@@ -180,7 +189,6 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                 if leads and state.stale == 0:
                     run.save_best(config, dataset.info, averaged, state)
                 state.finished = position >= end or 0 < config.patience <= state.stale
-                speed = (state.step - mark[0]) * config.batch / max(state.seconds - mark[1], 1e-9)
                 mean_loss = sum(losses) / len(losses)
                 if metrics:
                     metrics.write(
@@ -192,10 +200,11 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                         valid_mse=error,
                         tiles_per_second=round(speed, 1),
                     )
-                log(
-                    f"step {state.step:,}  {state.seconds / 60:.1f} min  train {mean_loss:.6f}  "
-                    f"valid mse {error:.6f}  {speed:.0f} tiles/s"
-                )
+                with bar.external_write_mode(file=sys.stderr):  # a line of its own, not behind the bar
+                    log(
+                        f"step {state.step:,}  {state.seconds / 60:.1f} min  train {mean_loss:.6f}  "
+                        f"valid mse {error:.6f}  {speed:.0f} tiles/s"
+                    )
                 state.seconds = agreed(time.perf_counter() - started)
                 losses, mark = [], (state.step, state.seconds)
             if leads and (state.finished or state.seconds - saved_at >= 60 * config.checkpoint_minutes):
@@ -210,7 +219,8 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
         log(f"stopped at step {state.step:,}, with a checkpoint")
     if leads and (records := run.metrics()):
         picture = learning_curves({run.path.name: records}, "png")
-        (run.path / "learning_curve.png").write_bytes(picture)
+        with replacing(run.path / "learning_curve.png") as temporary:
+            temporary.write_bytes(picture)
     if state.finished and interrupted():
         # It came too late to stop this run, but whoever pressed the keys wants what follows to stop.
         raise KeyboardInterrupt
@@ -288,7 +298,7 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
     batches = TrainingBatches(
         dataset.split("train"),
         level,
-        STRATEGIES["pairs" if config.noise == STORED else "supervised"],
+        STRATEGIES[config.strategy],
         config.batch,
         config.patch or dataset.info.tile,
         config.seed,
@@ -321,21 +331,31 @@ def _move_average(averaged: Model, model: Model, decay: float, step: int) -> Non
 
     Its memory is a twentieth of the run so far, up to what ``decay`` allows: an average that reached back to
     the worse weights of a short run's beginning would cost more than it smooths (on averages whose length
-    follows the run's: Karras et al., 2024, arXiv:2312.02696).
+    follows the run's: Karras et al., 2024, arXiv:2312.02696). Beside one that remembers a ninth, validation
+    errors of runs of one to three minutes were 2 to 7 % lower a quarter of the way, and level at the end.
     """
     memory = step / 20
     decay = min(decay, memory / (1 + memory))
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1.0 - decay)
 
 
-def _initial_weights(source: Path, model: Model) -> Mapping[str, Tensor]:
-    if source.suffix == ".onnx":
-        from unnoise.export import weights_of
-
-        stored, own = weights_of(source), model.state_dict()
-        # A graph holds constants beside the weights.
-        return {name: tensor for name, tensor in stored.items() if name in own}
-    return checkpoint.load(Run(source).best if source.is_dir() else source)[0]
+def _can_go_on(run: Run, data: str, log: Log) -> bool:
+    """Whether the run has a checkpoint; raise where it is of other data, or gone from a finished run."""
+    state = run.state()
+    if state is None:
+        if run.network.exists():
+            raise ConfigError(
+                f"{run.path} is finished, and the checkpoint to go on from ({run.last.name}) was removed",
+                hint=f"Start another run from its weights: --from {run.path} with another -o.",
+            )
+        log(f"{run.path} has no checkpoint yet: training begins again")
+        return False
+    if state.data_sha256 not in ("", data):
+        raise DataError(
+            f"{run.path} was trained on another data set, or this one was prepared anew in another way",
+            hint=f"Give the data it was begun with, or start another run with --from {run.path}.",
+        )
+    return True
 
 
 def _summary(

@@ -92,7 +92,7 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="Of torch.  [default: all cores]")
 @click.option(
-    "--from", "init", type=click.Path(path_type=Path), help="Start from a run's or network file's weights."
+    "--from", "init", metavar="NETWORK|RUN", help="Start from its weights: a name, an .onnx file or a run."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's event files.")
 @click.option("--resume", is_flag=True, help="Go on with the run as it was configured.")
@@ -107,9 +107,14 @@ def train(*, resume: bool, **options: Any) -> None:
     needs_training_extra()
     from dataclasses import replace
 
+    from unnoise.denoiser import bundled, find
     from unnoise.export import export_run
     from unnoise.run import Run, TrainConfig
     from unnoise.train import train as run_training
+
+    if init := options["init"]:
+        # A run that is not finished has no network file yet, but weights.
+        options["init"] = Path(init) if init not in bundled() and Path(init).exists() else find(init)
 
     if resume:
         stored = Run(options["out"]).config()
