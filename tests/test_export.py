@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,11 +118,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.path
 
 
+@pytest.fixture(scope="module")
+def graph(run: Path) -> bytes:
+    return to_onnx(Run(run).trained_model()[0]).SerializeToString()
+
+
 @pytest.fixture
-def quick(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter's seconds are spent once."""
-    once = cache(lambda _: to_onnx(Run(run).trained_model()[0]).SerializeToString())
-    monkeypatch.setattr(export, "to_onnx", lambda _: onnx.load_from_string(once(run)))
+    monkeypatch.setattr(export, "to_onnx", lambda _: onnx.load_from_string(graph))
 
 
 def card_of(run: Path, out: Path, told: dict[str, Any], name: str | None = None) -> Card:
