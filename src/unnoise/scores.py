@@ -138,7 +138,7 @@ def write_searches(searches: Sequence[Search], folder: Path) -> Path:
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     """Line by line, since there may be millions."""
     try:
-        with replacing(path) as temporary, temporary.open("x", encoding="utf-8", newline="\n") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             for record in records:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
     except OSError as error:
