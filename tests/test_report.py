@@ -481,7 +481,7 @@ def test_what_stands_out_is_what_the_verdict_is_about() -> None:
     """A network that came ready-made is shown, but is not the best of those that were trained here."""
     shipped = method("shipped", "network", 0.001, label="the shipped network", parameters=5)
     html = render_html(only(NLM, network("unet", 0.0015, 64_000, 2.0, 7), shipped), None)
-    assert "best network: unet" in Page(html).text
+    assert "best network trained here: unet" in Page(html).text
     assert re.search(r'<tr class="network best"[^>]*>\s*<th[^>]*>(<span[^>]*></span>)?unet', html)
     assert html.count('class="network best"') == 1
 

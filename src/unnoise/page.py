@@ -106,11 +106,13 @@ def _top(results: Results) -> str:
 def _steps(results: Results) -> str:
     """From the noisy input to the best network: the error that each leaves."""
     titles: dict[str, list[str]] = {}
+    networks = findings.leading_networks(results)
+    trained_here = bool(networks and networks[0].training)
     for title, methods in (
         ("noisy input", results.ranked("input")),
         ("tuned blur", [results.method(results.baseline)]),
         ("best tuned filter", results.contenders("filter")),
-        ("best network", findings.leading_networks(results)),
+        ("best network trained here" if trained_here else "best network", networks),
     ):
         if methods:
             titles.setdefault(methods[0].name, []).append(title)
