@@ -73,6 +73,15 @@ def test_a_bad_file_is_named_at_the_end_and_the_status_is_1(here: Path) -> None:
     assert sorted(path.name for path in (here / "out").iterdir()) == ["a.png", "b.jpg"]
 
 
+@pytest.mark.parametrize(
+    "option", ["--strength=nan", "--max-megapixels=nan", "--max-megapixels=-1", "--threads=3000000000"]
+)
+def test_numbers_that_make_no_sense_are_refused_at_once(here: Path, option: str) -> None:
+    result = invoke("denoise", "photos", "-o", "out", option)
+    assert result.exit_code == 2
+    assert option.partition("=")[0] in result.stderr
+
+
 def test_failures_until_an_interruption_are_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> Iterator[jobs.Result]:
         yield jobs.Result("photos/a.png", "out/a.png", "failed", error="photos/a.png: odd", hint="Even it.")

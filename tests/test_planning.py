@@ -88,6 +88,17 @@ def test_a_templates_ending_is_asked_about_before_any_work(photos: Path, templat
         plan(["photos"], template)
 
 
+def test_a_pattern_does_not_read_the_output_folder_again(photos: Path) -> None:
+    first = pairs(plan(["**/*.jpg"], "out"))
+    assert first == {"photos/a.jpg": "out/photos/a.jpg"}
+    touch("out/photos/a.jpg")
+    touch("out/photos/gone.jpg")  # its source was removed since
+    assert pairs(plan(["**/*.jpg"], "out", skip_existing=True)) == first
+    assert pairs(plan(["photos/*.jpg"], "photos/../photos/{stem}_x.png")) == {
+        "photos/a.jpg": "photos/a_x.png"
+    }
+
+
 def test_links_that_lead_nowhere_are_no_reason_to_fall_over(photos: Path) -> None:
     (photos / "loop.png").symlink_to("loop.png")
     assert plan(["photos"], "out").passed_over["no regular files"] == 1

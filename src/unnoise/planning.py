@@ -198,11 +198,16 @@ def _find(inputs: Iterable[str], out: Path | None, passed_over: Counter[str]) ->
             # A pattern such as ** matches folders too, and all that lies in them.
             files = [match for match in matches if not match.is_dir()]
             missing += [] if files else [text]
+            base = _fixed_part(text)
+            # Where it lies below the folder that is searched, an output folder is no input.
+            below = None if out is None or base.resolve() not in out.resolve().parents else out.resolve()
             for file in files:
-                if reason := _passed_over(file):
+                if below is not None and below in Path(os.path.realpath(file)).parents:
+                    passed_over["in the output folder"] += 1
+                elif reason := _passed_over(file):
                     passed_over[reason] += 1
                 else:
-                    yield Found(file, str(file.parent.relative_to(_fixed_part(text))), named=False)
+                    yield Found(file, str(file.parent.relative_to(base)), named=False)
         elif os.path.lexists(path):
             yield Found(path, "", named=True)
         else:

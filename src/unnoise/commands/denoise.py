@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import click
@@ -20,6 +21,12 @@ def _sigma(_ctx: click.Context, _param: click.Parameter, value: str) -> float | 
     if not 0 <= sigma <= 100:
         raise click.BadParameter(f"give 'auto' or a number from 0 to 100, got {value!r}")
     return sigma
+
+
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):  # a range lets nan through
+        raise click.BadParameter(f"{value} is no number to work with")
+    return value
 
 
 @click.command(cls=Command)
@@ -42,16 +49,22 @@ def _sigma(_ctx: click.Context, _param: click.Parameter, value: str) -> float | 
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
+    callback=_finite,
     help="0: the picture as it was; 1: the network's result.",
 )
 @click.option("--tile", type=click.IntRange(min=64), help="Longest side of a tile.  [default: the network's]")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor cores to use.  [default: all]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processor cores to use.  [default: all]")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists.")
 @click.option("--dry-run", is_flag=True, help="List what would become what, and stop.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails.")
 @click.option(
-    "--max-megapixels", default=250.0, show_default=True, help="Refuse larger pictures before decoding."
+    "--max-megapixels",
+    default=250.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    callback=_finite,
+    help="Refuse larger pictures before decoding.",
 )
 @json_option
 def denoise(
