@@ -12,8 +12,8 @@ import torch
 
 from unnoise.dataset import TrainingBatches, as_stored, prefetched, validation_batches
 from unnoise.errors import DataError
-from unnoise.noise import parse
-from unnoise.strategies import STRATEGIES
+from unnoise.noise import FloatArray, Noise, parse
+from unnoise.strategies import STRATEGIES, Pair, Stored
 from unnoise.tiles import Split
 
 
@@ -100,6 +100,58 @@ def test_an_epoch_draws_each_tile_once(split: Split) -> None:
     assert following.tolist() != values.tolist()
 
 
+def test_a_seed_decides_which_tiles_are_drawn_and_what_noise_they_get(split: Split) -> None:
+    def made(seed: int, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = batches(split, seed=seed, batch=20, patch=12, stored=False)(step)
+        return batch.target[:, 0, 0, 0], batch.input - batch.target
+
+    (tiles, noise), (others, another) = made(0), made(1)
+    assert not torch.equal(tiles, others)
+    every = torch.cat([noise, another, made(0, 1)[1]]).flatten(1)
+    alike = torch.corrcoef(every).fill_diagonal_(0)
+    assert alike.abs().max() < 0.3  # no two examples share their noise
+
+
+def test_a_range_of_noise_tells_the_network_the_level_it_drew(split: Split) -> None:
+    noise = parse("gaussian:10-60")
+    drawn = batches(split, noise=noise, batch=20, patch=12, stored=False)(0)
+    (fixed,) = validation_batches(split, noise, sigma=None, seed=0, batch=20, tiles=20, stored=False)
+    for batch in (drawn, fixed):
+        measured, told = (batch.input - batch.target).flatten(1).std(dim=1), batch.sigma.flatten()
+        assert torch.allclose(measured, told, rtol=0.15)
+        assert told.max() > 2 * told.min()
+
+
+def test_patches_are_cut_from_anywhere_and_alike_in_both_pictures(tmp_path: Path) -> None:
+    where = np.zeros((1, 10, 10, 3), np.uint8)
+    where[0, :, :, 0], where[0, :, :, 1] = np.mgrid[:10, :10]
+    split = Split("train", where, where, np.zeros(1, np.int16), tmp_path)
+    source = batches(split, batch=1, patch=8, strategy=STRATEGIES["pairs"], augment=False)
+    seen = set()
+    for step in range(80):
+        batch = source(step)
+        assert torch.equal(batch.input, batch.target)
+        pixels = (batch.target[0] * 255).round().int()
+        top, left = int(pixels[0, 0, 0]), int(pixels[1, 0, 0])
+        assert pixels[:2, -1, -1].tolist() == [top + 7, left + 7]  # neither turned nor flipped
+        seen.add((top, left))
+    assert seen == {(top, left) for top in range(3) for left in range(3)}
+
+
+def test_masks_reach_the_batch(split: Split) -> None:
+    def half(clean: FloatArray, stored: Stored, noise: Noise, rng: np.random.Generator) -> Pair:
+        mask = np.zeros((*clean.shape[:2], 1), np.float32)
+        mask[:4] = 1
+        return Pair(clean, clean, mask, 0.0)
+
+    mask = batches(split, strategy=half)(0).mask
+    assert mask is not None
+    assert mask.shape == (6, 1, 8, 8)
+    assert mask[:, :, :4].min() == 1
+    assert mask[:, :, 4:].max() == 0
+    assert batches(split)(0).mask is None
+
+
 def test_balancing_draws_small_groups_as_often(split: Split) -> None:
     def part_of_second_group(balance: bool) -> float:
         source = batches(split, balance=balance, batch=20)
@@ -152,6 +204,18 @@ def test_validation_is_the_same_every_time_and_keyed_by_tile(split: Split) -> No
     assert len(inputs(7)) == 7
     assert torch.equal(inputs(20)[0], inputs(7)[0])
     assert torch.allclose(inputs(20, None)[3, 0, 0, 0], torch.tensor((255 - 30) / 255))
+
+
+def test_fewer_validation_tiles_are_the_same_ones_spread_over_the_split(split: Split) -> None:
+    def inputs(tiles: int, stored: bool = False) -> torch.Tensor:
+        made = validation_batches(
+            split, parse("gaussian:50"), sigma=50, seed=0, batch=3, tiles=tiles, stored=stored
+        )
+        return torch.cat([b.input for b in made])
+
+    assert torch.equal(inputs(4), inputs(20)[[0, 6, 13, 19]])
+    assert torch.allclose(inputs(20, stored=True), torch.from_numpy(as_stored(inputs(20).numpy())))
+    assert inputs(20).min() < 0 <= inputs(20, stored=True).min()
 
 
 def test_sizes_that_do_not_fit_are_explained(split: Split) -> None:

@@ -12,11 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
+import tiny_dataset
 from unnoise import evaluate, experiment
-from unnoise.errors import ConfigError, UnknownName
+from unnoise.diary import Diary
+from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.experiment import ExperimentConfig, describe, run_experiment
-from unnoise.presets import PRESETS, Contender, Preset
-from unnoise.results import Results
+from unnoise.prepare import PrepareConfig
+from unnoise.presets import PRESETS, RECIPE, Contender, Preset
+from unnoise.results import MethodResult, Results
+from unnoise.run import Run, TrainConfig
+from unnoise.tiles import Dataset
+from unnoise.train import TrainResult
 
 TINY = {"model_options": {"widths": [16, 16], "depths": [1, 1]}, "batch": 8, "validations": 2, "threads": 1}
 
@@ -112,9 +118,171 @@ def test_goes_on_after_being_stopped_anywhere(
     before = {path: path.stat().st_mtime_ns for path in (out / "data").rglob("*") if path.is_file()}
     spent = json.loads((out / "experiment.json").read_text(encoding="utf-8"))["took"]
     assert "prepare" in spent
+    decided = json.loads((out / "experiment.json").read_text(encoding="utf-8"))["minutes"]
+    assert bool(decided) is (stage != "compare")
     report = run_experiment(config(source), progress=False)
     assert report.exists()
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    after = json.loads((out / "experiment.json").read_text(encoding="utf-8"))
+    assert not decided or after["minutes"] == decided
+
+
+FIRST = Contender("first", "first, Adam", 1, article_row="dense", settings={**TINY, "optimizer": "adam"})
+SECOND = Contender("second", "second", 3, follows="first", settings=TINY)
+
+
+class Trainings:
+    """Stands for training and export, and keeps what they were asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, finished: bool = True, error: str = "") -> None:
+        self.asked: list[tuple[TrainConfig, bool]] = []
+        self.exported: list[Path] = []
+        self._finished, self._error = finished, error
+        monkeypatch.setattr("unnoise.train.train", self._train)
+        monkeypatch.setattr("unnoise.export.export_run", self._export)
+
+    def _train(self, settings: TrainConfig, *, resume: bool, **_: Any) -> TrainResult:
+        self.asked.append((settings, resume))
+        if not resume:
+            Run(settings.out).create(settings)
+        if self._error:
+            raise TrainingError(self._error)
+        return TrainResult(settings.out, 1, 1, 1.0, 0.1, self._finished)
+
+    def _export(self, run: Path) -> None:
+        self.exported.append(run)
+        Run(run).network.touch()
+
+
+def training(asked: ExperimentConfig, contender: Contender = FIRST) -> Run:
+    experiment._trained(asked, contender, 1.25, lambda _: None, False)
+    return Run(asked.out / "runs" / contender.name)
+
+
+def test_a_contender_is_trained_by_the_recipe_and_its_own_settings(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = Trainings(monkeypatch)
+    asked = config(source, seed=4, threads=2)
+    run = training(asked)
+    plan = {**RECIPE, **TINY, "optimizer": "adam", "minutes": 1.25, "seed": 4, "threads": 2}
+    assert trainings.asked == [(TrainConfig(asked.out / "data", run.path, **plan), False)]
+    assert trainings.exported == [run.path]
+    run.last.touch()  # killed between the export and the removal
+    assert training(asked) == run
+    assert len(trainings.asked) == len(trainings.exported) == 1
+    assert not run.last.exists()
+
+
+def test_a_contender_that_follows_another_takes_its_steps(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = Trainings(monkeypatch)
+    asked = config(source)
+    (training(asked).path / "metrics.jsonl").write_text('{"step": 30}\n{"step": 47}\n', encoding="utf-8")
+    training(asked, SECOND)
+    settings = trainings.asked[-1][0]
+    assert (settings.steps, settings.minutes) == (47, None)
+
+
+def test_an_interrupted_training_is_gone_on_with_before_it_is_exported(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Trainings(monkeypatch, finished=False)
+    with pytest.raises(KeyboardInterrupt):
+        training(config(source, seed=4))
+    run = Run(config(source).out / "runs" / "first")
+    run.best.touch()
+    assert not stopped.exported
+    trainings = Trainings(monkeypatch)
+    training(config(source, seed=4))
+    assert trainings.asked == [(stopped.asked[0][0], True)]
+    assert trainings.exported == [run.path]
+
+
+def test_a_training_that_broke_off_is_taken_as_far_as_it_came(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = Trainings(monkeypatch, error="the loss became nan")
+    with pytest.raises(TrainingError):  # nothing was learnt
+        training(config(source))
+    run = Run(config(source).out / "runs" / "first")
+    assert not trainings.exported
+    run.best.touch()
+    training(config(source))
+    assert trainings.exported == [run.path]
+    assert "the loss became nan" in (run.path / "broken_off.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return tiny_dataset.build(tmp_path_factory.mktemp("tiny"), photographs=6, side=64)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_score_says_how_the_network_was_trained(
+    source: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    Trainings(monkeypatch)
+    asked = config(source)
+    lines = '{"step": 30, "seconds": 60.0}\n{"step": 47, "seconds": 90.0}\n'
+    for contender in (FIRST, SECOND):
+        folder = training(asked, contender).path
+        (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        if broken:
+            (folder / "broken_off.txt").write_text("the loss became nan", encoding="utf-8")
+    measured = MethodResult("network", "network", "network", 0.01, 20.0, 20.0, 0.5, 9)
+    monkeypatch.setattr(experiment, "load", lambda folder: folder)
+    monkeypatch.setattr(experiment, "_measure", lambda folder, *_: replace(measured, name=str(folder)))
+    first, second = (
+        experiment._scored(asked, each, dataset, lambda _: None, False) for each in (FIRST, SECOND)
+    )
+    assert (first.name, first.label, first.article_row, first.mse) == ("first", "first, Adam", "dense", 0.01)
+    assert "batch 8" in first.settings
+    tiles = dataset.info.counts["train"]
+    assert first.training is not None
+    assert (first.training.tiles_available, first.training.tiles_seen) == (tiles, 47 * 8)
+    assert first.training.epochs == pytest.approx(47 * 8 / tiles)
+    assert (first.training.minutes, first.training.steps) == (1.5, 47)
+    assert (first.training.optimizer, first.training.finished) == ("adam", not broken)
+    assert first.training.note == ("the loss became nan" if broken else "")
+    assert second.training is not None
+    assert second.training.note.startswith("as many steps as first")
+    assert ("nan" in second.training.note) is broken
+
+
+def test_what_is_left_of_the_budget_is_shared_out(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "quick", Preset(100, (FIRST, SECOND)))
+    share = partial(experiment._share_out, config(source))
+    assert share(0.0) == {"first": 23, "second": 69}  # 8 of 100 minutes are for scoring
+    assert share(12 * 60.0) == {"first": 20, "second": 60}
+    assert share(500 * 60.0) == {"first": 2.5, "second": 7.5}
+
+
+def test_the_data_set_is_prepared_as_asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[PrepareConfig] = []
+    monkeypatch.setattr(experiment, "prepare", lambda request, **_: requests.append(request))
+    asked = config(source, noise="gaussian:25", seed=4, group_by="(.)")
+    experiment._prepared(asked, lambda _: None, False)
+    (request,) = requests
+    assert (request.sources, request.output, request.tile) == ((source,), asked.out / "data", 32)
+    assert (request.noise, request.seed, request.group_by) == ("gaussian:25", 4, "(.)")
+    assert request.tiles_per_image == 30_000 // 13
+
+
+def test_the_diary_adds_up_all_sessions_and_keeps_what_was_decided(tmp_path: Path) -> None:
+    diary = Diary.open(tmp_path / "out", {"seed": 0})
+    diary.took["train"] = 100.0
+    with diary.stage("train"):
+        pass
+    with pytest.raises(KeyboardInterrupt), diary.stage("score"):
+        raise KeyboardInterrupt
+    diary.decide({"first": 2.5})
+    again = Diary.open(tmp_path / "out", {"seed": 0})
+    assert again.minutes == {"first": 2.5}
+    assert list(again.took) == ["train", "score"]
+    assert 100 <= again.took["train"] < 101
+    assert again.seconds == pytest.approx(100, abs=1)
 
 
 def test_the_plan_comes_first_and_shares_out_the_budget(source: Path) -> None:

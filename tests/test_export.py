@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,13 @@ import onnxruntime
 import pytest
 import torch
 
+import tiny_network
 from unnoise import export
 from unnoise.card import Card, read_card
 from unnoise.denoiser import load
 from unnoise.errors import ConfigError, NetworkError
 from unnoise.export import export_run, multiply_adds, parity, to_onnx, weights_of
-from unnoise.models import build
+from unnoise.models import Model, build, parameters
 from unnoise.models.normalized import normalized
 from unnoise.run import Run, State, TrainConfig
 
@@ -74,6 +76,15 @@ def test_disagreement_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         model.tail.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(NetworkError, match="by nan"):
         parity(model, proto)
+
+
+def test_parity_is_measured_on_pictures_that_are_not_square_too(tmp_path: Path) -> None:
+    class Uneven(Model):
+        def forward(self, noisy: torch.Tensor, sigma: torch.Tensor | None = None) -> torch.Tensor:
+            return noisy if noisy.shape[2] == noisy.shape[3] else noisy + 0.1
+
+    with pytest.raises(NetworkError, match=r"by 0\.1"):
+        parity(Uneven(), onnx.load(tiny_network.identity(tmp_path / "n.onnx")))
 
 
 def test_multiply_adds_of_known_layers() -> None:
@@ -147,6 +158,73 @@ def test_the_card_holds_the_whole_recipe(run: Path, tmp_path: Path) -> None:
     left_out = {"data", "out", "model", "checkpoint_minutes", "tensorboard", "epochs"}
     assert {field.name for field in fields(TrainConfig)} - left_out <= card.training.keys()
     assert b"somebody" not in (tmp_path / "n.onnx").read_bytes()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_card_says_how_to_run_the_network(run: Path) -> None:
+    model, _, _ = Run(run).trained_model()
+    path = export_run(run)
+    assert path == Run(run).network
+    card = read_card(path)
+    assert card.record["parity"]["max_abs"] < 1e-5
+    assert card.record["weights_sha256"] == export._hash_of_weights(onnx.load(path))
+    assert card.record["gmac_256"] == round(multiply_adds(model, 256) / 1e9, 3)
+    assert (card.architecture, card.parameters) == ("residual-unet", parameters(model))
+    assert (card.sigma_input, card.sigma_range) == (True, (0.0, 55.0))
+    assert (card.size_multiple, card.fixed_size, card.halo, card.border) == (4, None, model.halo, 16)
+    assert card.halo > 0
+    assert (card.whole_image, card.scores) == (False, {"valid_mse": 0.01})
+
+
+def another(run: Path, folder: Path, network: Model, **changes: Any) -> Run:
+    """A run like that one, of another network."""
+    _, config, _ = Run(run).trained_model()
+    made = Run(folder / "other")
+    config = replace(config, out=made.path, model_options={}, init=None, **changes)
+    info = SimpleNamespace(noise="", counts={"train": 40}, photographs={"train": 4}, tile=16)
+    made.create(config)
+    made.save_best(config, info, network, State(step=5, best=0.01))  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_card_of_a_blind_network_of_one_size(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "parity", lambda *_: 0.0)
+    card = read_card(export_run(another(run, tmp_path, build("dense", {"size": 16}), model="dense").path))
+    assert (card.sigma_input, card.sigma_range, card.fixed_size) == (False, None, 16)
+    assert card.record["gmac_256"] is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_network_of_colour_groups_must_see_the_whole_picture(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "parity", lambda *_: 0.0)
+    statistics = [[0.2] * 3, [0.8] * 3]
+    network = normalized(build("convolutional"), statistics, statistics, statistics)
+    made = another(run, tmp_path, network, model="convolutional", normalize="groups")
+    assert read_card(export_run(made.path)).whole_image
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failed_export_leaves_the_old_file_alone(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = another(run, tmp_path, build("residual-unet"))  # the graph is of another network
+    made.network.write_bytes(b"old")
+    with pytest.raises(NetworkError, match="differs from PyTorch"):
+        export_run(made.path)
+    monkeypatch.setattr(export, "parity", lambda *_: 0.0)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        export_run(made.path)
+    assert made.network.read_bytes() == b"old"
 
 
 @pytest.mark.usefixtures("quick")

@@ -163,3 +163,40 @@ def test_normalisation_takes_the_nearest_group() -> None:
     assert torch.allclose(inner.seen[0], torch.full((3, 4, 4), (0.25 - 0.2) / 0.1))
     assert torch.allclose(inner.seen[1], torch.full((3, 4, 4), (0.75 - 0.8) / 0.5))
     assert torch.allclose(out, torch.cat([dark, light]), atol=1e-6)
+
+
+class Recorder(Model):
+    """Keeps what it is given and gives back the picture."""
+
+    sigma_input = True
+    size_multiple, fixed_size, halo, border = 4, 8, 6, 2
+
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor | None = None) -> torch.Tensor:
+        self.seen, self.sigma = noisy, sigma
+        return noisy
+
+
+def test_normalisation_judges_by_the_centres_and_scales_sigma_with_the_picture() -> None:
+    inner = Recorder()
+    # As k-means finds them, centres are not the means of the pixels: here their order is the other way round.
+    model = normalized(inner, [[0.8] * 3, [0.2] * 3], [[0.1] * 3, [0.5] * 3], [[0.1] * 3, [0.9] * 3])
+    noisy = torch.cat([torch.full((1, 3, 8, 8), 0.15), torch.full((1, 3, 8, 8), 0.85)])
+    assert torch.allclose(run(model, noisy, 51), noisy, atol=1e-6)
+    assert inner.seen[:, 0, 0, 0].tolist() == pytest.approx([-0.65 / 0.1, 0.65 / 0.5], rel=1e-5)
+    assert inner.sigma is not None
+    assert inner.sigma.flatten().tolist() == pytest.approx([0.2 / 0.1, 0.2 / 0.5])
+
+
+def test_normalisation_promises_what_the_model_inside_it_does() -> None:
+    inner = Recorder()
+    model = normalized(inner, [[0.5] * 3], [[0.1] * 3], None)
+    promised = ("sigma_input", "bounded", "size_multiple", "fixed_size", "halo", "border")
+    assert [getattr(model, name) for name in promised] == [getattr(inner, name) for name in promised]
+    assert (model.halo, model.border) == (6, 2)
+
+
+def test_a_bounded_model_is_not_scaled_back() -> None:
+    dense = small("dense")
+    model = normalized(dense, [[0.5] * 3], [[0.1] * 3], None)
+    noisy = torch.rand(2, 3, 16, 16)
+    assert torch.equal(run(model, noisy), run(dense, (noisy - model.mean[0, 0]) / model.std[0, 0]))

@@ -81,6 +81,17 @@ def test_weight_decay_is_decoupled(name: str) -> None:
     assert large == pytest.approx(4 * small, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_its_options_reach_the_optimizer(name: str) -> None:
+    options = OptimizerOptions(0.3, weight_decay=0.02, beta2=0.9)
+    optimizer = build_optimizer(name, problem()[0].parameters(), options)
+    (group,) = optimizer.param_groups
+    assert group["lr"] == 0.3
+    assert group["weight_decay"] == (0 if name == "adam" else 0.02)
+    if name.startswith("adam"):
+        assert group["betas"] == (0.9, 0.9)
+
+
 def test_unknown_optimizer_lists_the_names() -> None:
     with pytest.raises(UnknownName) as caught:
         build_optimizer("adamm", [], OptimizerOptions())
@@ -95,6 +106,7 @@ def test_schedule() -> None:
     assert rate(9, 0.0) == pytest.approx(0.1)
     assert rate(500, 0.5) == pytest.approx(0.05)
     assert rate(999, 1.0) == pytest.approx(0.0, abs=1e-12)
+    assert rate(999, 1.01) == pytest.approx(0.0, abs=1e-12)  # the last step of a run of minutes
     assert rate(0, 0.9, "none") == 0.1
     assert set(SCHEDULES) == {"cosine", "none"}
     with pytest.raises(UnknownName):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,21 @@ import pytest
 import torch
 
 from unnoise import checkpoint
+from unnoise.dataset import Batch
 from unnoise.errors import ConfigError, DataError, NetworkError, TrainingError, UnknownName
+from unnoise.export import load_initial
+from unnoise.losses import LOSSES, masked_mean
+from unnoise.models import Model
+from unnoise.models.normalized import Normalized
+from unnoise.noise import FloatArray, Noise
+from unnoise.optimizers import OptimizerOptions, build_optimizer
 from unnoise.prepare import PrepareConfig, prepare
 from unnoise.run import MetricsWriter, Run, TrainConfig
-from unnoise.tiles import load_dataset
-from unnoise.train import _examples, train
+from unnoise.strategies import STRATEGIES, Pair, Stored
+from unnoise.tiles import Dataset, load_dataset
+from unnoise.train import _check_sizes, _examples, _interrupts, new_model, train, validate
+
+Weights = dict[str, torch.Tensor]
 
 SMALL = {"model_options": {"widths": [16, 16], "depths": [1, 1]}}
 
@@ -49,11 +61,11 @@ def config(data: Path, out: Path, **changes: Any) -> TrainConfig:
     return replace(base, **changes)
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
+def weights(run: Path) -> Weights:
     return checkpoint.load(Run(run).last)[0]
 
 
-def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+def assert_equal(a: Weights, b: Weights) -> None:
     assert a.keys() == b.keys()
     assert [n for n in a if not torch.equal(a[n], b[n])] == []
 
@@ -111,7 +123,7 @@ def test_training_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> Non
     assert [m["step"] for m in metrics] == [38, 76, 114, 150]
     assert metrics[-1]["valid_mse"] == pytest.approx(result.best)
     assert result.best < 0.5 * (50 / 255) ** 2
-    assert metrics[-1]["tiles_per_second"] > 0
+    assert metrics[-1]["tiles_per_second"] * result.seconds > 0.99 * 36 * 8  # the last 36 steps took less
     assert {p.name for p in (tmp_path / "r").iterdir()} == {
         "config.json",
         "metrics.jsonl",
@@ -125,15 +137,52 @@ def test_training_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> Non
     assert picture.std() > 5
 
 
-def test_best_is_the_averaged_model_of_the_best_validation(data: Path, tmp_path: Path) -> None:
-    train(config(data, tmp_path / "r"))
-    model, _, meta = Run(tmp_path / "r").trained_model()
-    best = min(Run(tmp_path / "r").metrics(), key=lambda m: m["valid_mse"])
-    assert (meta["step"], meta["valid_mse"]) == (best["step"], best["valid_mse"])
-    stored = weights(tmp_path / "r")
-    if meta["step"] == 24:
-        assert torch.equal(model.state_dict()["tail.weight"], stored["averaged.tail.weight"])
-    assert not torch.equal(stored["averaged.tail.weight"], stored["model.tail.weight"])
+def keep_validated(monkeypatch: pytest.MonkeyPatch, errors: Iterable[float] | None = None) -> list[Weights]:
+    """The weights of every validation, which finds the next of ``errors`` where they are given."""
+    from unnoise import train as module
+
+    original, stubbed = module.validate, None if errors is None else iter(errors)
+    kept: list[Weights] = []
+
+    def keeping(model: Model, *arguments: Any) -> float:
+        kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return original(model, *arguments) if stubbed is None else next(stubbed)
+
+    monkeypatch.setattr(module, "validate", keeping)
+    return kept
+
+
+@pytest.mark.parametrize("normalize", ["none", "dataset", "groups"])
+def test_best_is_the_averaged_model_of_the_best_validation(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: str
+) -> None:
+    run, kept = Run(tmp_path / "r"), keep_validated(monkeypatch)
+    train(config(data, run.path, normalize=normalize))
+    model, _, meta = run.trained_model()
+    errors = [m["valid_mse"] for m in run.metrics()]
+    best = errors.index(min(errors))
+    assert (meta["step"], meta["valid_mse"]) == (6 * best + 6, errors[best])
+    assert_equal(dict(model.state_dict()), kept[best])
+    last = weights(run.path)
+    assert_equal({n.removeprefix("averaged."): last[n] for n in last if n.startswith("averaged.")}, kept[-1])
+    tail = "tail.weight" if normalize == "none" else "model.tail.weight"
+    assert not torch.equal(last[f"averaged.{tail}"], last[f"model.{tail}"])
+
+
+def test_only_a_better_validation_replaces_the_best(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, kept = Run(tmp_path / "r"), keep_validated(monkeypatch, [0.5, 0.6, 0.4, 0.45])
+    assert train(config(data, run.path)).best == 0.4
+    model, _, meta = run.trained_model()
+    assert (meta["step"], meta["valid_mse"]) == (18, 0.4)
+    assert_equal(dict(model.state_dict()), kept[2])
+    assert not torch.equal(kept[2]["tail.weight"], kept[3]["tail.weight"])
+    # Another run starts from what is shipped, not from where this one ended.
+    for source in (run.path, run.best):
+        other = new_model(config(data, run.path), load_dataset(data))
+        load_initial(other, source)
+        assert_equal(dict(other.state_dict()), kept[2])
 
 
 def test_nan_stops_with_the_last_good_checkpoint(
@@ -195,6 +244,37 @@ def test_early_stopping(data: Path, tmp_path: Path) -> None:
     assert result.steps < 60
 
 
+def test_patience_counts_the_validations_since_the_best(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_validated(monkeypatch, [0.5, 0.4, 0.4, 0.41, 0.3])
+    settings = config(data, tmp_path / "r", steps=400, validations=100, patience=2)
+    result = train(settings)
+    assert (result.finished, result.steps, result.best) == (True, 16, 0.4)
+    assert result.examples == 16 * 8
+    assert train(settings, resume=True) == result  # and there is nothing left to go on with
+
+
+def test_a_resumed_run_remembers_what_it_had_reached(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "r")
+    settings = config(data, run.path, steps=400, validations=100, patience=2)
+    with monkeypatch.context() as patch:
+        keep_validated(patch, [0.5, 0.2, 0.3])
+        stop_after(14, patch)
+        assert not train(settings).finished
+    tensors, meta = checkpoint.load(run.last)
+    assert (meta["state"]["best"], meta["state"]["stale"]) == (0.2, 1)
+    meta["state"]["seconds"] = 1000.0
+    checkpoint.save(run.last, tensors, meta)
+    keep_validated(monkeypatch, [0.4])
+    result = train(settings, resume=True)
+    assert (result.finished, result.steps, result.best) == (True, 16, 0.2)
+    assert run.trained_model()[2]["step"] == 8
+    assert 1000 < result.seconds < 1100
+
+
 def test_minutes_end_in_time(data: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     result = train(config(data, tmp_path / "r", steps=None, minutes=0.05))
@@ -220,7 +300,276 @@ def test_stored_noise_and_weights_to_start_from(data: Path, tmp_path: Path) -> N
         train(config(data, tmp_path / "c", model="unet", model_options={}, init=tmp_path / "a"))
 
 
-def test_what_cannot_be_trained_is_said_before_anything_happens(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "l1", "clip": 0.1, "ema": 0.1, "precision": "float32", "beta2": 0.9, "weight_decay": 0.5},
+        {"loss": "charbonnier", "ema": 0.0, "optimizer": "adam", "schedule": "none", "precision": "float32"},
+        {"optimizer": "adamw+lookahead", "lookahead_k": 2, "lookahead_alpha": 0.25, "normalize": "groups"},
+    ],
+)
+def test_the_loop_is_the_one_written_out_here(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    settings = config(data, tmp_path / "r", steps=8, validations=2, **changes)
+    dataset, kept = load_dataset(data), keep_validated(monkeypatch)
+    rates: list[float] = []
+    losses: list[float] = []
+    train(settings)
+
+    torch.manual_seed(0)
+    model, averaged = new_model(settings, dataset), new_model(settings, dataset)
+    averaged.load_state_dict(model.state_dict())
+    asked = (settings.weight_decay, settings.beta2, settings.lookahead_k, settings.lookahead_alpha)
+    optimizer = build_optimizer(settings.optimizer, model.parameters(), OptimizerOptions(1.0, *asked))
+    batches, validation = _examples(settings, dataset)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
+    for step in range(8):
+        rates.append(3e-3)
+        if settings.schedule == "cosine":
+            rates[-1] *= min(1, (step + 1) / 4) * 0.5 * (1 + math.cos(math.pi * step / 8))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[-1]
+        batch = batches(step)
+        with autocast:
+            output = model(batch.input, batch.sigma)
+        difference = output.float() - batch.target
+        if settings.loss == "l1":
+            loss = difference.abs().mean()
+        elif settings.loss == "charbonnier":
+            loss = (difference**2 + 1e-6).sqrt().mean()
+        else:
+            loss = (difference**2).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        memory = (step + 1) / 20
+        share = 1 - min(settings.ema, memory / (1 + memory))
+        with torch.no_grad():
+            for slow, quick in zip(averaged.parameters(), model.parameters(), strict=True):
+                slow.add_(share * (quick - slow))
+        if step in (3, 7):
+            for name, tensor in averaged.state_dict().items():
+                assert torch.allclose(kept[step // 4][name], tensor, rtol=0, atol=1e-6)
+    for name, tensor in model.state_dict().items():
+        assert torch.allclose(weights(tmp_path / "r")[f"model.{name}"], tensor, rtol=0, atol=1e-6)
+    first, second = Run(tmp_path / "r").metrics()
+    assert [m["train_loss"] for m in (first, second)] == pytest.approx(
+        [sum(losses[:4]) / 4, sum(losses[4:]) / 4], rel=1e-5
+    )
+    assert [m["lr"] for m in (first, second)] == pytest.approx([rates[3], rates[7]])
+    assert second["valid_mse"] == pytest.approx(validate(averaged, validation(), autocast), rel=1e-4)
+
+
+def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(data)
+    asked = config(
+        data, tmp_path, batch=4, patch=8, balance="groups", augment=False, noise="gaussian:5",
+        float_noise=True, seed=3, valid_tiles=6,
+    )  # fmt: skip
+    batches, validation = _examples(asked, dataset)
+    assert (batches.split.name, batches.batch, batches.patch, batches.seed) == ("train", 4, 8, 3)
+    assert (batches.balance, batches.augment, batches.stored) == (True, False, False)
+    assert (batches.noise.spec, batches.strategy) == ("gaussian:5", STRATEGIES["supervised"])
+    drawn = list(validation())
+    assert [len(batch.input) for batch in drawn] == [4, 2]
+    assert (drawn[0].input - drawn[0].target).std() == pytest.approx(5 / 255, rel=0.1)
+    levels = drawn[0].input * 255
+    assert (levels - levels.round()).abs().max() > 0.1
+    assert not torch.equal(drawn[0].input, next(_examples(replace(asked, seed=4), dataset)[1]()).input)
+
+    batches, validation = _examples(config(data, tmp_path), dataset)
+    assert (batches.patch, batches.balance, batches.augment, batches.stored) == (16, False, True, True)
+    assert batches.noise.spec == dataset.info.noise == "gaussian:50"
+    valid, stored = dataset.split("valid"), next(validation())
+    for made, lying in ((stored.target, valid.clean), (stored.input, valid.noisy)):
+        assert np.allclose(made.permute(0, 2, 3, 1).numpy() * 255, lying[:8], atol=1e-3)
+    assert torch.allclose(stored.sigma, torch.tensor(50 / 255))
+    unrounded = next(_examples(config(data, tmp_path, float_noise=True), dataset)[1]()).input
+    assert unrounded.min() < 0
+    assert _examples(config(data, tmp_path, noise="stored"), dataset)[0].strategy is STRATEGIES["pairs"]
+
+    ranged = replace(dataset, info=replace(dataset.info, noise="gaussian:10-50"))
+    with pytest.raises(ConfigError, match="is told the noise level, but the stored copies have many"):
+        _examples(config(data, tmp_path, noise="stored"), ranged)
+    blind = config(data, tmp_path, noise="stored", model="unet", model_options={})
+    assert _examples(blind, ranged)[0].noise.spec == "gaussian:10-50"
+
+
+def test_normalisation_takes_the_statistics_of_the_data(data: Path, tmp_path: Path) -> None:
+    info = load_dataset(data).info
+    whole = new_model(config(data, tmp_path, normalize="dataset"), load_dataset(data))
+    assert isinstance(whole, Normalized)
+    assert torch.allclose(whole.mean, torch.tensor([info.mean]))
+    assert torch.allclose(whole.std, torch.tensor([info.std]))
+    grouped = new_model(config(data, tmp_path, normalize="groups"), load_dataset(data))
+    assert isinstance(grouped, Normalized)
+    assert len(info.colour_groups) > 1
+    for i, group in enumerate(info.colour_groups):
+        for kept, expected in zip(
+            (grouped.mean, grouped.std, grouped.centres), (group.mean, group.std, group.centre), strict=True
+        ):
+            assert torch.allclose(kept[i], torch.tensor(expected))
+    assert not isinstance(new_model(config(data, tmp_path), load_dataset(data)), Normalized)
+
+
+class Stretching(Model):
+    """Leaves [0, 1], and keeps what it was given."""
+
+    border = 2
+
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor | None = None) -> torch.Tensor:
+        self.seen = noisy
+        return 3 * noisy - 1
+
+
+def test_validation_scores_clipped_tiles_as_they_are_deployed() -> None:
+    def score(side: int) -> tuple[float, torch.Tensor, list[Batch]]:
+        generator = torch.Generator().manual_seed(0)
+        pictures = [torch.rand(count, 3, side, side, generator=generator) for count in (4, 1)]
+        batches = [Batch(p, p**2, torch.zeros(len(p), 1, 1, 1), None) for p in pictures]
+        model = Stretching()
+        off = torch.autocast("cpu", torch.bfloat16, enabled=False)
+        return validate(model, iter(batches), off), model.seen, batches
+
+    error, seen, batches = score(8)
+    tiles = torch.cat([b.input for b in batches])
+    assert error == pytest.approx(((3 * tiles - 1).clamp(0, 1) - tiles**2).square().mean().item(), rel=1e-5)
+    assert torch.equal(seen, torch.nn.functional.pad(batches[-1].input, (2, 2, 2, 2), mode="reflect"))
+    assert score(2)[1].shape == (1, 3, 2, 2)  # too small for a mirrored border
+
+
+def test_losses_by_hand() -> None:
+    difference = torch.tensor([[[[1.0, -2.0]], [[3.0, -4.0]]]])
+    assert LOSSES["mse"](difference).flatten().tolist() == [1, 4, 9, 16]
+    assert LOSSES["l1"](difference).flatten().tolist() == [1, 2, 3, 4]
+    assert LOSSES["charbonnier"](difference).flatten().tolist() == pytest.approx([1, 2, 3, 4], abs=1e-5)
+    assert masked_mean(difference, None) == -0.5
+    assert masked_mean(difference, torch.tensor([[[[0.0, 1.0]]]])) == -3
+    assert masked_mean(difference, torch.zeros(1, 1, 1, 2)) == 0
+
+
+def test_a_masked_strategy_is_trained_where_its_mask_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(clean: FloatArray, stored: Stored, noise: Noise, rng: np.random.Generator) -> Pair:
+        return Pair(stored(), clean, np.zeros((*clean.shape[:2], 1), np.float32), 50)
+
+    monkeypatch.setitem(STRATEGIES, "supervised", nowhere)
+    train(config(data, tmp_path / "r", steps=2, validations=1, optimizer="adam"))
+    (only,) = Run(tmp_path / "r").metrics()
+    assert only["train_loss"] == 0
+
+
+@pytest.mark.parametrize(("epochs", "validations", "at"), [(3, 2, [1, 2, 3]), (1, 4, [0.25, 0.5, 0.75, 1])])
+def test_epochs_are_passes_over_the_tiles(
+    data: Path, tmp_path: Path, epochs: float, validations: int, at: list[float]
+) -> None:
+    tiles = load_dataset(data).info.counts["train"]
+    asked = config(data, tmp_path / "r", steps=None, epochs=epochs, validations=validations, batch=tiles // 4)
+    assert train(asked).steps == epochs * 4
+    assert [m["epoch"] for m in Run(tmp_path / "r").metrics()] == at
+
+
+def test_checkpoints_come_every_so_many_minutes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(Run, "save_last", lambda self, config, state, *_: saved.append(state.step))
+    train(config(data, tmp_path / "a", steps=4, checkpoint_minutes=1e-9))
+    assert saved == [1, 2, 3, 4]
+    saved.clear()
+    train(config(data, tmp_path / "b", steps=4, checkpoint_minutes=60.0))
+    assert saved == [4]
+
+
+def test_threads_are_as_asked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    train(config(data, tmp_path / "a", steps=1, threads=3))
+    train(config(data, tmp_path / "b", steps=1, threads=None))
+    assert asked == [3]
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_second_acts_at_once(first: signal.Signals) -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with _interrupts() as interrupted:
+        assert before[1] != signal.getsignal(signal.SIGTERM)  # which would end the tests
+        assert not interrupted()
+        signal.raise_signal(first)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_interruption_after_the_last_step_is_passed_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unnoise import train as module
+
+    def interrupting(*_: Any) -> float:
+        signal.raise_signal(signal.SIGINT)
+        return 0.1
+
+    monkeypatch.setattr(module, "validate", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(data, tmp_path / "r", steps=4, validations=1))
+    state = Run(tmp_path / "r").state()
+    assert state is not None
+    assert state.finished
+
+
+def test_all_processes_go_by_the_first_ones_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unnoise import parallel
+
+    assert parallel.agreed(1.5) == 1.5
+    monkeypatch.setattr(parallel.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(parallel.dist, "broadcast", lambda tensor, source: tensor.fill_(7 + source))
+    assert parallel.agreed(1.5) == 7
+
+
+def test_running_out_of_memory_is_explained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unnoise import train as module
+
+    def failing(reason: str) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError(reason)
+
+        monkeypatch.setattr(module, "_train", fail)
+
+    failing("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+    with pytest.raises(TrainingError, match="out of memory with batches of 8") as caught:
+        train(config(data, tmp_path))
+    assert "--batch 4" in caught.value.hint
+    failing("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        train(config(data, tmp_path))
+
+
+def test_a_run_of_a_network_of_one_size_builds_it_again(data: Path, tmp_path: Path) -> None:
+    train(config(data, tmp_path / "r", steps=1, validations=1, model="dense", model_options={}))
+    assert Run(tmp_path / "r").trained_model()[0].fixed_size == 16
+
+
+def test_the_configuration_comes_back_from_its_file(data: Path, tmp_path: Path) -> None:
+    options = {"weight_decay": 0.2, "beta2": 0.9, "lookahead_k": 7, "lookahead_alpha": 0.1}
+    asked = config(data, tmp_path / "r", init=tmp_path / "a", **options)
+    Run(asked.out).create(asked)
+    assert Run(asked.out).config() == asked
+    assert asked.optimizer_options == OptimizerOptions(3e-3, 0.2, 0.9, 7, 0.1)
+
+
+def test_what_cannot_be_trained_is_said_before_anything_happens(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset(data)
     with pytest.raises(ConfigError, match="how long"):
         TrainConfig(data, tmp_path)
     with pytest.raises(UnknownName):
@@ -235,7 +584,15 @@ def test_what_cannot_be_trained_is_said_before_anything_happens(data: Path, tmp_
     with pytest.raises(UnknownName):
         train(config(data, tmp_path / "b", model="unett"))
     assert list(tmp_path.iterdir()) == []  # the corrected command meets no half-made run
-    for wrong in ({"batch": 0}, {"validations": 0}, {"lr": -1.0}, {"ema": 1.0}):
+    with pytest.raises(ConfigError, match="batch of 8 cannot be shared evenly by 3") as caught:
+        _check_sizes(config(data, tmp_path), dataset, new_model(config(data, tmp_path), dataset), 3)
+    assert "--batch 9" in caught.value.hint
+    with monkeypatch.context() as patch:
+        none = replace(dataset.split("valid"), clean=dataset.split("valid").clean[:0])
+        patch.setattr(Dataset, "split", lambda self, name: none)
+        with pytest.raises(DataError, match="no validation tiles"):
+            train(config(data, tmp_path / "b"))
+    for wrong in ({"batch": 0}, {"validations": 0}, {"lr": -1.0}, {"ema": 1.0}, {"minutes": 1.0}):
         with pytest.raises(ConfigError):
             config(data, tmp_path, **wrong)
     (tmp_path / "c").mkdir()
