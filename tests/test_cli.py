@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -54,7 +55,7 @@ def test_it_says_what_it_resolved_and_what_it_wrote(here: Path) -> None:
     result = invoke("denoise", "photos", "-o", "out", "--threads", 1)
     assert result.exit_code == 0
     assert result.stdout == ""
-    assert "network tiny (tiny), sigma auto, strength 1, tile 1032, threads 1" in result.stderr
+    assert "network tiny (tiny), sigma auto, strength 1, tile by memory, threads 1" in result.stderr
     assert "photos/a.png -> out/a.png (sigma " in result.stderr
     assert "2 done" in result.stderr
     assert (here / "out/b.jpg").exists()
@@ -70,7 +71,7 @@ def test_a_bad_file_is_named_at_the_end_and_the_status_is_1(here: Path) -> None:
     result = invoke("denoise", "photos", "-o", "out", "-q")
     assert result.exit_code == 1
     assert result.stderr == "unnoise: photos/bad.jpg: the file is empty\n  Copy or download it again.\n"
-    assert sorted(path.name for path in (here / "out").iterdir()) == ["a.png", "b.jpg"]
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["a.png", "b.jpg", "manifest.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_failures_until_an_interruption_are_told(here: Path, monkeypatch: pytest
     monkeypatch.setattr(jobs, "run", interrupted)
     result = invoke("denoise", "photos", "-o", "out")
     assert result.exit_code == 130
-    assert "1 failed, 1 not begun\nunnoise: photos/a.png: odd\n  Even it.\n" in result.stderr
+    assert "1 failed, 1 not done\nunnoise: photos/a.png: odd\n  Even it.\n" in result.stderr
 
 
 def test_a_folder_that_cannot_be_read_is_a_failure(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,11 +142,11 @@ def test_in_place_a_link_is_no_second_picture(here: Path) -> None:
     assert "2 done" in result.stderr
 
 
-def test_fail_fast_tells_what_was_not_begun(here: Path) -> None:
+def test_fail_fast_tells_what_was_not_done(here: Path) -> None:
     (here / "photos" / "a.png").write_bytes(b"")
-    result = invoke("denoise", "photos", "-o", "out", "--fail-fast")
+    result = invoke("denoise", "photos", "-o", "out", "--fail-fast", "--threads", "1")
     assert result.exit_code == 1
-    assert "0 done, 0 existed already, 1 failed, 1 not begun" in result.stderr
+    assert "0 done, 0 existed already, 1 failed, 1 not done" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,23 @@ def test_fail_fast_tells_what_was_not_begun(here: Path) -> None:
         ("denoise", "photos", "-o", "out", "--network", "photos/a.png"),
         ("denoise", "photos", "-o", "out", "--overwrite", "--skip-existing"),
         ("denoise", "photos", "-o", "out", "--in-place"),
+        ("denoise", "photos", "-o", ""),
+        ("denoise", "photos", "-o", "out", "--resume", "--skip-existing"),
+        ("denoise", "photos", "-o", "out", "--resume", "--no-manifest"),
+        ("denoise", "photos", "-o", "out", "--manifest", "m.jsonl", "--no-manifest"),
+        ("denoise", "photos", "-o", "out", "--manifest", "photos/a.png"),
+        ("denoise", "photos", "-o", "out", "--manifest", "photos"),
+        ("denoise", "photos", "-o", "out", "--memory", "lots"),
+        ("denoise", "photos", "-o", "out", "--white", "0"),
+        ("denoise", "photos", "-o", "out", "--nan", "ignore"),
+        ("denoise", "photos", "-o", "out", "--backend", "abacus"),
+        ("denoise", "photos", "-o", "out", "--precision", "float8"),
+        ("denoise", "photos", "--watch"),
+        ("denoise", "photos", "--watch", "--in-place"),
+        ("denoise", "photos", "-o", "-", "--watch"),
+        ("denoise", "photos", "-o", "out.png", "--watch"),
+        ("denoise", "photos/a.png", "-o", "out", "--watch"),
+        ("denoise", "photos", "-o", "out", "--watch", "--interval", "nan"),
         ("denoise", "photos/a.png", "-o", "-", "--json"),
         ("denoise", "photos", "-o", "out", "--nonsense"),
         ("nonsense",),
@@ -229,7 +247,7 @@ def test_streams_hold_the_picture_alone(here: Path) -> None:
 def test_sigma_beyond_the_training_is_told(here: Path) -> None:
     result = invoke("denoise", "photos/a.png", "-o", "out.png", "--sigma", "90")
     assert result.exit_code == 0
-    assert "unnoise: warning: sigma 90 is outside" in result.stderr
+    assert "photos/a.png: sigma 90 is outside" in result.stderr
     assert "(sigma 75)" in result.stderr
 
 
@@ -254,8 +272,9 @@ def test_names_that_are_not_utf8_can_be_told(here: Path) -> None:
     Path(name).write_bytes(b"")
     result = invoke("denoise", "photos", "-o", "out", "--json")
     assert result.exit_code == 1
-    assert "\ufffd.jpg: the file is empty" in result.stderr
-    assert json.loads(result.stdout.splitlines()[-1])["source"] == name
+    assert "photos/\\xff.jpg: the file is empty" in result.stderr
+    # Escaped, since a test's report can't hold such a name either; files come as they are finished.
+    assert ascii(name) in {ascii(json.loads(line)["source"]) for line in result.stdout.splitlines()}
 
 
 # --- models ----------------------------------------------------------------------------------------
@@ -265,15 +284,84 @@ def test_models_lists_what_there_is(here: Path) -> None:
     result = invoke("models")
     assert result.exit_code == 0
     heads, row = result.stdout.splitlines()
-    assert heads.split()[0] == "name"
-    for part in ("default", "1,000", "gaussian:0-75", "CBSD68 25 30.6", "CC0-1.0"):
+    assert heads.split() == ["name", "size", "parameters", "GMAC/256²", "noise", "licence", "scores"]
+    for part in ("default", "0.0 MB", "1,000", "0.01", "gaussian:0-75", "CC0-1.0", "CBSD68 25 30.6"):
         assert part in row
 
 
+def test_the_list_of_models_fits_a_terminal(here: Path) -> None:
+    long = {"PSNR of a data set with a long name (dB)": {"sigma 15": 33, "sigma 25": 30.66, "sigma 50": 27}}
+    monstrous = tiny_network.card(
+        parameters=10**30,
+        gmac_256=1e30,
+        training={"noise": ["poisson:" + "1" * 90, {"a": None}]},
+        licence="L\n" * 90,
+        scores=long,
+    )
+    tiny_network.save(here / "networks" / f"{'n' * 90}.onnx", monstrous)
+    unknown = {"scores": {}, "training": {}, "licence": "", "parameters": None, "gmac_256": None}
+    tiny_network.save(here / "networks/unknown.onnx", tiny_network.card(**unknown))
+    lines = invoke("models").stdout.splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 100
+    (row,) = (line for line in lines if line.startswith("unknown"))
+    assert row.split() == ["unknown", "0.0", "MB", "?", "?", "?", "?", "?"]
+
+
 def test_models_shows_a_card(here: Path) -> None:
-    shown = json.loads(invoke("models", "default").stdout)
-    assert shown["halo"] == 4
-    assert shown == tiny_network.CARD
+    described = tiny_network.card(
+        description="Sees less noise. " * 20,
+        limits=["Not for fog.", "Nor for rain."],
+        not_for="Evidence.",
+        training={"noise": "gaussian:0-75", "data": ["Pictures of mine, CC0"], "steps": 7, "skip": None},
+    )
+    path = tiny_network.save(here / "mine.onnx", described)
+    shown = invoke("models", "mine.onnx").stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 100
+    titles = [line for line in lines if line and not line.startswith(" ")]
+    sections = "What it is, Noise, Data, Training, Scores, Limits, Not for, Licence, File"
+    assert titles == ["tiny (tiny)", *sections.split(", ")]
+    for part in (
+        "  1,000 parameters\n  0.01 billion multiply-adds",
+        "depends on 4 pixels to each side",
+        "sigma 0 to 75 of 255",
+        "trained on gaussian:0-75",
+        "  Pictures of mine, CC0\n",
+        "steps 7, skip none",
+        "CBSD68 25 30.6",
+        "  Not for fog.\n  Nor for rain.\n",
+        "  Evidence.\n",
+        "  CC0-1.0\n",
+        "mine.onnx",
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        tiny_network.CARD["weights_sha256"],
+    ):
+        assert part in shown
+
+
+def test_other_kinds_of_networks_are_described(here: Path) -> None:
+    for changes, said in (
+        ({"fixed_size": 56}, "takes tiles of 56 × 56 pixels and no others"),
+        ({"whole_image": True}, "must see all of a picture at once"),
+        ({"sigma_input": False, "sigma_range": None}, "not told how strong the noise is"),
+        ({"licence": ""}, "not stated"),
+        ({"bytes_per_pixel": 300.2}, "300 bytes of memory for each pixel"),
+        ({"limits": {"a": [1, {"b": "\x1b[31m"}]}}, "a 1, b \\x1b[31m"),
+    ):
+        tiny_network.save(here / "n.onnx", tiny_network.card(**changes))
+        result = invoke("models", "n.onnx")
+        assert result.exit_code == 0
+        assert said in result.stdout
+
+
+def test_a_network_that_is_damaged_is_told(here: Path) -> None:
+    path = here / "networks/default.onnx"
+    path.write_bytes(path.read_bytes()[:-100])
+    for arguments in (("models",), ("models", "default"), ("denoise", "photos", "-o", "out")):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert "default.onnx" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("default",)])
@@ -357,7 +445,7 @@ def test_the_training_extra_is_asked_for_before_hours_are_spent(monkeypatch: pyt
         )
         result = invoke("train", "data", "-o", "run", "--minutes", "1")
         assert result.exit_code != 0
-        assert "unnoise[train]" in result.stderr
+        assert "[train]" in result.stderr
 
 
 # --- as a process ----------------------------------------------------------------------------------
@@ -416,7 +504,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half(here: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in told
     assert [path for path in out.iterdir() if path.suffix == ".tmp"] == []
-    for path in out.iterdir():
+    for path in out.glob("*.png"):
         PIL.Image.open(path).load()
 
 

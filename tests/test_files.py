@@ -66,3 +66,71 @@ def test_what_a_kill_leaves_is_no_content_and_can_be_removed(tmp_path: Path) -> 
     (tmp_path / "holiday.jpg").touch()
     files.remove_leftovers(tmp_path)
     assert files.is_in_use(tmp_path)
+
+
+def test_a_name_that_is_taken_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def write() -> None:
+        with files.replacing(path, replace=False) as temporary:
+            temporary.write_bytes(b"new")
+            path.write_bytes(b"mine")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert path.read_bytes() == b"mine"
+    path.unlink()
+    with files.replacing(path, replace=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_nlink == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_without_hard_links_a_name_that_is_taken_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    test_a_name_that_is_taken_meanwhile_is_kept(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes here")
+def test_what_is_replaced_passes_on_its_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, "user.stars", b"5")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    files.write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert os.getxattr(path, "user.stars") == b"5"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_what_another_is_writing_is_no_leftover(tmp_path: Path) -> None:
+    leftover = tmp_path / files.LEFTOVERS.replace("*", "0123abcd")
+    leftover.touch()
+    with files.replacing(tmp_path / "a.txt") as temporary:
+        files.remove_leftovers(tmp_path, shared=True)
+        assert temporary.exists()
+        assert not leftover.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    files.remove_leftovers(tmp_path / "none", shared=True)
+
+
+def test_temporary_names_fit_where_the_longest_names_fit(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    files.write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_to_itself_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.symlink_to(path)
+    files.write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"

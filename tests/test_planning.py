@@ -142,7 +142,7 @@ def test_templates_with_unknown_fields_are_refused(photos: Path, output: str) ->
     [
         (["photos"], "out.png", "several inputs cannot become the one file"),
         (["photos/a.jpg", "photos/b.PNG"], "out.png", "several inputs"),
-        (["photos/a.jpg"], "out.gif", r"'\.gif' names no format"),
+        (["photos/a.jpg"], "out.xyz", r"'\.xyz' names no format"),
         (["photos/a.jpg"], "photos/a.jpg", "is an input"),
         (["photos"], "photos", "is an input"),
         (["photos/none.jpg"], "out", "no such file: photos/none.jpg"),
@@ -301,3 +301,110 @@ def test_no_picture_is_written_to_a_terminal(photos: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with pytest.raises(ConfigError, match="terminal"):
         plan(["photos/a.jpg"], "-")
+
+
+# --- odd requests ----------------------------------------------------------------------------------
+
+
+def test_an_empty_name_is_refused(photos: Path) -> None:
+    for inputs, output in ((["photos"], ""), ([""], "out")):
+        with pytest.raises(ConfigError, match="empty name"):
+            plan(inputs, output)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits differ there")
+def test_names_that_are_too_long_are_found_before_any_work(photos: Path) -> None:
+    with pytest.raises(ConfigError, match=r"too long: out/aaa.*261 bytes in one name, the limit is 255"):
+        plan(["photos/a.jpg"], f"out/{'a' * 251}{{stem}}.webp{{ext}}")
+    deep = "/".join(["d" * 200] * 25)
+    with pytest.raises(ConfigError, match=r"too long.*the limit is 4096 bytes"):
+        plan(["photos/a.jpg"], f"{deep}/a.jpg")
+    with pytest.raises(ConfigError, match="no such file"):
+        plan(["x" * 300 + ".jpg"], "out")
+    with pytest.raises(ConfigError, match="too long"):
+        plan(["-"], "x" * 300 + ".jpg")
+    touch("photos/" + "x" * 251 + ".jpg")
+    with pytest.raises(ConfigError, match="too long"):
+        plan(["photos"], "out/{stem}_clean{ext}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_is_overwritten_stays_a_link(photos: Path) -> None:
+    touch("real.jpg")
+    Path("out.jpg").symlink_to("real.jpg")
+    work = plan(["photos/a.jpg"], "out.jpg", overwrite=True)
+    assert pairs(work) == {"photos/a.jpg": os.path.realpath("real.jpg")}
+    Path("b.jpg").symlink_to("photos/a.jpg")
+    with pytest.raises(ConfigError, match="is an input"):
+        plan(["photos/a.jpg"], "b.jpg", overwrite=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_that_lead_nowhere_as_outputs(photos: Path) -> None:
+    Path("loop").symlink_to("loop")
+    for output in ("loop", "loop/", "loop/{stem}.png"):
+        with pytest.raises(ConfigError):
+            plan(["photos/a.jpg"], output)
+    Path("gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ConfigError, match="exists already"):
+        plan(["photos/a.jpg"], "gone.jpg")
+
+
+def test_folders_may_be_a_thousand_deep(photos: Path) -> None:
+    deep = "photos"
+    for _ in range(1100):
+        deep += "/d"
+        os.mkdir(deep)  # noqa: PTH102 - pathlib's goes back up to the first
+    Path(deep, "x.jpg").write_bytes(b"x")
+    assert len(plan(["photos"], "out").tasks) == 5
+    Path(deep, "x.jpg").unlink()
+    while deep != "photos":  # as deep, nothing else can remove it
+        os.rmdir(deep)  # noqa: PTH106
+        deep = deep.removesuffix("/d")
+
+
+def test_a_disk_that_is_too_full_is_said_before_any_work(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("photos/a.jpg").write_bytes(bytes(1_000_000))
+    monkeypatch.setattr("unnoise.outputs.free_space", lambda _: 200_000)
+    with pytest.raises(
+        ConfigError, match=r"not enough space: about 1 MB are needed, 200 kB are free"
+    ) as caught:
+        plan(["photos"], "out")
+    assert caught.value.hint
+    monkeypatch.setattr("unnoise.outputs.free_space", lambda _: 400_000)  # results may be smaller
+    assert len(plan(["photos"], "out").tasks) == 4
+    monkeypatch.setattr("unnoise.outputs.free_space", lambda _: None)  # not every system knows
+    assert len(plan(["photos"], "out").tasks) == 4
+
+
+def test_what_replaces_needs_the_space_of_one(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "b.PNG", "trip/c.tif"):
+        Path("photos", name).write_bytes(bytes(1_000_000))
+    monkeypatch.setattr("unnoise.outputs.free_space", lambda _: 400_000)
+    assert len(plan(["photos"], None, in_place=True).tasks) == 4
+    with pytest.raises(ConfigError, match="about 3 MB"):
+        plan(["photos"], "out")
+
+
+def test_what_is_to_be_resumed_is_there_for_now(photos: Path) -> None:
+    touch("out/a.jpg")
+    work = plan(["photos"], "out", resume=True)
+    assert [task.source for task in work.tasks if task.done] == ["photos/a.jpg"]
+    assert not any(task.may_replace for task in work.tasks)
+
+
+@pytest.mark.parametrize(
+    ("output", "root"),
+    [
+        ("out", "out"),
+        ("out/{stem}_x{ext}", "out"),
+        ("out/{reldir}/x/{stem}{ext}", "out"),
+        ("{stem}.png", None),
+    ],
+)
+def test_the_folder_below_which_outputs_lie(photos: Path, output: str, root: str | None) -> None:
+    assert plan(["photos"], output).root == (None if root is None else Path(root))
+    assert plan(["photos/a.jpg"], "one.jpg").root is None
+    assert plan(["photos"], None, in_place=True).root is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ CARD: dict[str, Any] = {
     "gmac_256": 0.01,
     "training": {"noise": "gaussian:0-75"},
     "licence": "CC0-1.0",
-    "weights_sha256": "0",
+    "weights_sha256": "",
     "parity": {"max_abs": 0.0},
     "scores": {"CBSD68": {"25": 30.6}},
 }
@@ -82,13 +83,40 @@ def build(described: dict[str, Any], *, domain: str = "") -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-def save(path: Path, described: dict[str, Any] | None = None, *, domain: str = "") -> Path:
-    """Write a network with a card (the usual one, or the one given)."""
-    described = CARD if described is None else described
-    model = build(described, domain=domain)
+def weights_sha256(model: onnx.ModelProto) -> str:
+    """What a card says of its weights: all of them by name, each as its name and its values."""
+    digest = hashlib.sha256()
+    for tensor in sorted(model.graph.initializer, key=lambda tensor: tensor.name):
+        digest.update(tensor.name.encode())
+        digest.update(numpy_helper.to_array(tensor).tobytes())
+    return digest.hexdigest()
+
+
+CARD["weights_sha256"] = weights_sha256(build(CARD))
+
+
+def write(path: Path, model: onnx.ModelProto, described: dict[str, Any] | None = None) -> Path:
+    """Write a network with a card; its hash is made right unless it was changed on purpose."""
+    described = dict(CARD if described is None else described)
+    if described["weights_sha256"] == CARD["weights_sha256"]:
+        described["weights_sha256"] = weights_sha256(model)
+    path.write_bytes(model.SerializeToString())
+    return put_card(path, described)
+
+
+def put_card(path: Path, described: dict[str, Any]) -> Path:
+    """Put this card, as it is, into a network file."""
+    model = onnx.load(path)
+    del model.metadata_props[:]
     model.metadata_props.add(key="unnoise", value=json.dumps(described))
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def save(path: Path, described: dict[str, Any] | None = None, *, domain: str = "") -> Path:
+    """Write a network with a card (the usual one, or the one given)."""
+    described = CARD if described is None else described
+    return write(path, build(described, domain=domain), described)
 
 
 def identity(path: Path, **changes: Any) -> Path:
@@ -99,6 +127,4 @@ def identity(path: Path, **changes: Any) -> Path:
     node = helper.make_node("Identity", ["noisy"], ["denoised"])
     graph = helper.make_graph([node], "identity", ports[:1], ports[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    model.metadata_props.add(key="unnoise", value=json.dumps(described))
-    path.write_bytes(model.SerializeToString())
-    return path
+    return write(path, model, described)

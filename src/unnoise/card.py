@@ -1,26 +1,31 @@
-"""The card of a network file, and what makes a file refused, read from its bytes alone.
-
-An ONNX file is one protobuf message. The few fields that matter are found by walking the wire format
-(https://protobuf.dev/programming-guides/encoding) with the field numbers of onnx.proto, so a file is
-judged before any runtime loads it, and listing networks costs no session.
-"""
+"""The card of a network file: read, checked, and its weights checked against it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from unnoise.errors import NetworkError
+from unnoise.onnxfile import KEY, Model
 
-KEY = "unnoise"
-"""The metadata entry that holds the card, a JSON text."""
+__all__ = ["KEY", "SCHEMA", "Card", "check_weights", "parse_card", "read_card"]
 
 SCHEMA = 1
 _RETRY = "Export it again with: unnoise export RUN -o NETWORK.onnx"
+
+_DEEPEST = 20
+"""Tables inside tables."""
+
+# Far beyond every network there is, and near enough that tiles of such a size can be tried.
+_MOST = {"size_multiple": 1024, "halo": 4096, "border": 1024, "fixed_size": 4096}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Card:
             knows less near the edge of what it is given.
         whole_image: whether it must see all of a picture at once, so that tiles would change the result.
         parameters: how many weights, or None if not known.
+        bytes_per_pixel: memory that its activations take for each pixel of a tile, or None if not measured.
         training: noise, data and the rest of how it came to be.
         scores: what it was measured to reach.
         licence: SPDX name of the licence of the weights.
@@ -55,6 +61,7 @@ class Card:
     border: int = 0
     whole_image: bool = False
     parameters: int | None = None
+    bytes_per_pixel: float | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
@@ -68,183 +75,188 @@ def parse_card(text: str, where: str) -> Card:
         NetworkError: no JSON, another schema, or values that make no sense.
     """
     try:
-        record = json.loads(text)
-        if record["schema"] != SCHEMA:
+        record = json.loads(
+            text, object_pairs_hook=_table, parse_constant=_no_number, parse_float=_finite_number
+        )
+        if not isinstance(record, dict):
+            raise ValueError("it is no table of names and values")
+        if record["schema"] != SCHEMA or isinstance(record["schema"], bool):
             raise NetworkError(
-                f"{where}: its card has the schema {record['schema']!r}, this version reads {SCHEMA}",
+                f"{where}: its card has the schema {record['schema']!r:.40}, this version reads {SCHEMA}",
                 hint="Take a newer version of unnoise.",
             )
+        _check_depth(record, _DEEPEST)
         known = {item.name: record[item.name] for item in fields(Card) if item.name in record}
-        low, high = (float(value) for value in record["sigma_range"] or (0, 0))
-        limits = (low, high) if record["sigma_range"] else None
-        card = Card(**{**known, "sigma_range": limits, "record": record})
-        numbers = [
-            card.size_multiple,
-            card.halo,
-            card.border,
-            *([card.fixed_size] if card.fixed_size is not None else []),
-        ]
-        if not all(isinstance(number, int) for number in numbers):
-            raise ValueError("sizes must be whole numbers")
-        if card.size_multiple < 1 or min(card.halo, card.border) < 0 or not 0 <= low <= high or not card.name:
-            raise ValueError("a size or a range is impossible")
-        if card.sigma_input and card.sigma_range is None:
-            raise ValueError("it takes sigma, but says not in what range")
-    except (ValueError, KeyError, TypeError) as error:
-        raise NetworkError(f"{where}: its card is damaged: {error}", hint=_RETRY) from None
+        card = Card(**{**known, "sigma_range": _range(record["sigma_range"]), "record": record})
+        _check(card)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise NetworkError(f"{where}: its card is damaged: {told}", hint=_RETRY) from None
     return card
 
 
-def read_card(path: Path) -> Card:
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r:.60} is there twice")
+    return table
+
+
+def _check_depth(value: Any, room: int) -> None:
+    if not room:
+        raise ValueError("its tables are nested too deeply")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        _check_depth(each, room - 1)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(f"{text:.40}")
+
+
+def _range(told: Any) -> tuple[float, float] | None:
+    if told is None:
+        return None
+    if not isinstance(told, list) or len(told) != 2 or not all(map(_is_number, told)):
+        raise ValueError(f"sigma_range must be two numbers, got {told!r:.60}")
+    low, high = map(float, told)
+    if not 0 <= low <= high <= 255 or high == 0:
+        raise ValueError(f"sigma_range must lie between 0 and 255, got {low:g} to {high:g}")
+    return low, high
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check(card: Card) -> None:
+    least = {"size_multiple": 1, "halo": 0, "border": 0, "fixed_size": 1}
+    for name, most in _MOST.items():
+        value = getattr(card, name)
+        if name == "fixed_size" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not least[name] <= value <= most:
+            raise ValueError(
+                f"{name} must be a whole number from {least[name]} to {most}, got {_shown(value)}"
+            )
+    if not isinstance(card.name, str) or not 0 < len(card.name) <= 200:
+        raise ValueError("name must be a text of 1 to 200 letters")
+    kinds = {
+        str: ("architecture", "licence"),
+        bool: ("sigma_input", "whole_image"),
+        dict: ("training", "scores"),
+    }
+    for kind, names in kinds.items():
+        for name in names:
+            if not isinstance(getattr(card, name), kind):
+                raise ValueError(f"{name} must be a {kind.__name__}, got {_shown(getattr(card, name))}")
+    count = card.parameters
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+        raise ValueError(f"parameters must be a whole number, got {_shown(count)}")
+    size = card.bytes_per_pixel
+    if size is not None and not (_is_number(size) and 0 < size <= 1e9):
+        raise ValueError(f"bytes_per_pixel must be above 0, got {_shown(size)}")
+    if card.sigma_input and card.sigma_range is None:
+        raise ValueError("it takes sigma, but says not in what range")
+
+
+def _shown(value: object) -> str:
+    # A number of a thousand digits cannot even be printed.
+    return (
+        f"a number of {value.bit_length()} bits"
+        if isinstance(value, int) and abs(value) > 1 << 99
+        else f"{value!r:.60}"
+    )
+
+
+def read_card(path: Path, *, weights: bool = True) -> Card:
     """The card of an .onnx file, which must hold all its weights and plain operators only.
 
+    Args:
+        path: the file.
+        weights: whether to check them, too (:func:`check_weights`).
+
     Raises:
-        NetworkError: not readable, no ONNX, external data, custom operators, or no card.
+        NetworkError: not readable, no ONNX, external data, custom operators, no card, or bad weights.
     """
+    model = _read(path)
+    card = parse_card(model.card, str(path))
+    if weights:
+        _check_once(path, _state(path))
+    return card
+
+
+def check_weights(path: Path) -> None:
+    """Check that the weights are numbers, and those that the card was written for.
+
+    It takes a second for two gigabytes, so it is done once a process for a file that does not change, and
+    can be done beside the loading of a large one.
+
+    Raises:
+        NetworkError: NaN or Inf among them, or others than the card's ``weights_sha256`` promises.
+    """
+    _check_once(path, _state(path))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise NetworkError(f"{path}: cannot be read: {error.strerror}", hint="Check its rights.") from None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+@lru_cache(maxsize=64)
+def _check_once(path: Path, _unchanged: tuple[int, int, int]) -> None:
+    model = _read(path)
+    card = parse_card(model.card, str(path))
+    for tensor in (*model.weights, *model.inner):
+        try:
+            bad = tensor.is_not_finite()
+        except ValueError:
+            raise NetworkError(f"{path}: the weights {tensor.name!r:.80} are cut off", hint=_RETRY) from None
+        if bad:
+            raise NetworkError(
+                f"{path}: the weights {tensor.name!r:.80} hold NaN or Inf",
+                hint="The training went wrong there; take another network.",
+            )
+    promised = card.record.get("weights_sha256")
+    if promised is None:
+        return
+    digest = hashlib.sha256()
+    for tensor in sorted(model.weights, key=lambda tensor: tensor.name):
+        digest.update(tensor.name.encode())
+        digest.update(tensor.data())
+    if digest.hexdigest() != promised:
+        raise NetworkError(
+            f"{path}: does not hold the weights that its card was written for",
+            hint="The file is damaged or was changed; copy or export it again.",
+        )
+
+
+def _read(path: Path) -> Model:
     try:
         with path.open("rb") as file:
             # Mapped, since a dense network is most of a gigabyte; unmapped when nothing refers to it.
-            model = _Model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+            model = Model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except (OSError, ValueError, IndexError) as error:
-        raise NetworkError(f"{path}: not a readable ONNX file: {error}", hint=_RETRY) from None
+        told = error.strerror if isinstance(error, OSError) else error
+        raise NetworkError(f"{path}: not a readable ONNX file: {told}", hint=_RETRY) from None
     if model.external:
         raise NetworkError(
-            f"{path}: keeps its weights in other files ({model.external})", hint="Export it as one file."
+            f"{path}: keeps its weights in other files ({model.external:.80})", hint="Export it as one file."
         )
     if model.foreign:
         raise NetworkError(
-            f"{path}: uses operators that are not standard: {', '.join(sorted(model.foreign))}",
+            f"{path}: uses operators that are not standard: {', '.join(sorted(model.foreign)):.200}",
             hint="Export it with the operators of ONNX alone.",
         )
-    if KEY not in model.metadata:
+    if not model.card:
         raise NetworkError(f"{path}: has no card, so how to feed it is not known", hint=_RETRY)
-    return parse_card(model.metadata[KEY], str(path))
-
-
-# --- the wire format -------------------------------------------------------------------------------
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_DEPTH = 32
-_STANDARD_DOMAINS = ("", "ai.onnx")
-
-# Field numbers of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
-_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
-_NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_FUNCTION_NODE = 7
-_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
-_TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 8, 13, 14
-_SPARSE_TENSORS = (1, 2)
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("no protobuf message")
-
-
-def _walk(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values of one message, without fixed-width numbers, which nothing here needs."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("no protobuf message")
-        if kind == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            length, at = _varint(data, at)
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError("no protobuf message")
-        if at + length > len(data):
-            raise ValueError("the file is cut off")
-        if kind == _BYTES:
-            yield number, data[at : at + length]
-        at += length
-
-
-def _parts(data: memoryview, *numbers: int) -> Iterator[tuple[int, memoryview]]:
-    """The length-delimited fields with these numbers."""
-    for number, value in _walk(data):
-        if number in numbers and isinstance(value, memoryview):
-            yield number, value
-
-
-class _Model:
-    """What counts in a ModelProto: its metadata, operators of foreign domains, weights kept elsewhere."""
-
-    def __init__(self, data: memoryview) -> None:
-        self.metadata: dict[str, str] = {}
-        self.foreign: set[str] = set()
-        self.external = ""
-        graphs = 0
-        for number, part in _parts(data, _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS):
-            if number == _MODEL_GRAPH:
-                graphs += 1
-                self._graph(part, 0)
-            elif number == _MODEL_METADATA:
-                entry = {key: bytes(value).decode() for key, value in _parts(part, _ENTRY_KEY, _ENTRY_VALUE)}
-                self.metadata[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
-            else:
-                for _, node in _parts(part, _FUNCTION_NODE):
-                    self._node(node, 0)
-        if graphs != 1:
-            raise ValueError("it holds no network")
-
-    def _graph(self, data: memoryview, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise ValueError("nested too deeply")
-        for number, part in _parts(data, _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE):
-            if number == _GRAPH_NODE:
-                self._node(part, depth)
-            elif number == _GRAPH_INITIALIZER:
-                self._tensor(part)
-            else:
-                self._sparse(part)
-
-    def _node(self, data: memoryview, depth: int) -> None:
-        operator = domain = ""
-        for number, part in _parts(data, _NODE_OPERATOR, _NODE_DOMAIN, _NODE_ATTRIBUTE):
-            if number == _NODE_OPERATOR:
-                operator = bytes(part).decode()
-            elif number == _NODE_DOMAIN:
-                domain = bytes(part).decode()
-            else:
-                self._attribute(part, depth)
-        if domain not in _STANDARD_DOMAINS:
-            self.foreign.add(f"{domain}.{operator}")
-
-    def _attribute(self, data: memoryview, depth: int) -> None:
-        for number, part in _parts(data, *_ATTRIBUTE_TENSORS, *_ATTRIBUTE_GRAPHS, *_ATTRIBUTE_SPARSE):
-            if number in _ATTRIBUTE_TENSORS:
-                self._tensor(part)
-            elif number in _ATTRIBUTE_GRAPHS:
-                self._graph(part, depth + 1)
-            else:
-                self._sparse(part)
-
-    def _sparse(self, data: memoryview) -> None:
-        for _, tensor in _parts(data, *_SPARSE_TENSORS):
-            self._tensor(tensor)
-
-    def _tensor(self, data: memoryview) -> None:
-        name, elsewhere = "a tensor", False
-        for number, value in _walk(data):
-            if number == _TENSOR_NAME and isinstance(value, memoryview):
-                name = bytes(value).decode()
-            elsewhere |= number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value == 1)
-        if elsewhere:
-            self.external = self.external or name
+    return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from unnoise import __version__
-from unnoise.commands import compare, denoise, experiment, models, prepare, train
+from unnoise.commands import compare, denoise, doctor, experiment, models, prepare, train
 from unnoise.console import Group
 
 
@@ -21,6 +21,7 @@ for command in (
     compare.compare,
     compare.evaluate,
     models.models,
+    doctor.doctor,
     train.train,
     train.export,
     experiment.experiment,

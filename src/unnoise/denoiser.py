@@ -1,48 +1,34 @@
-"""The one call: noisy picture and sigma in, denoised picture out, through a network on ONNX Runtime.
-
-For all that runs a network file, (H, W, C) pictures become (N, C, H, W) tensors here alone, and here alone
-sigma, in 8-bit units everywhere else, is divided by 255. Training feeds its networks itself (``dataset``).
-"""
+"""The one call: a noisy picture in, the denoised picture out; networks by name, file or run."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from unnoise.card import Card, read_card
+from unnoise import images
+from unnoise.card import read_card
+from unnoise.codecs.base import Frame, Image, Samples
 from unnoise.cores import available_cores
+from unnoise.denoising import Cleaned, Settings, clean
 from unnoise.errors import ConfigError, ImageError, NetworkError, UnknownName
-from unnoise.estimate import estimate_sigma
+from unnoise.files import replacing
 from unnoise.formats import format_of
-from unnoise.images import check_target, encode, fill_hidden, read, save, to_bytes
-from unnoise.noise import SIGMA_SCALE
-from unnoise.runtime import Session
-from unnoise.tiling import denoise_tiled, round_up, with_border
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
+from unnoise.inference import Inference
+from unnoise.runtime import FLOAT32
 
 logger = logging.getLogger(__name__)
 
 NETWORKS = Path(__file__).with_name("networks")
 RUN_NETWORK = "network.onnx"
 """The network's name in the folder of a training run."""
-
-DEFAULT_CORE = 1024
-"""Pixels that a tile adds to the picture, on a side, when nothing else is asked for."""
-
-_SMALLEST_TILE = 64
-_STACK = 32
-_PLAUSIBLE = (-4.0, 5.0)
-"""Float pictures beyond this are not in [0, 1], however noisy."""
 
 
 # --- networks --------------------------------------------------------------------------------------
@@ -81,226 +67,74 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     raise UnknownName("network", text, known)
 
 
-def load(name_or_path: str | os.PathLike[str] = "default", *, threads: int | None = None) -> Network:
+def load(
+    name_or_path: str | os.PathLike[str] = "default",
+    *,
+    threads: int | None = None,
+    backend: str = "onnxruntime",
+    precision: str = FLOAT32,
+) -> Network:
     """Load a network.
 
     Args:
         name_or_path: a bundled network's name, an .onnx file, or a training run's folder.
         threads: processor cores to use; None takes all that this process may.
+        backend: ``onnxruntime``, or ``openvino`` where that extra is installed.
+        precision: ``float32``; ``bfloat16`` with OpenVINO on processors that have it: about twice as fast,
+            and up to two steps of 255 off.
 
     Raises:
         NetworkError: the file is refused or cannot be run; the hint says what to do.
-        UnknownName: there is no such network.
+        ConfigError: there is no such network, backend or precision.
     """
     path = find(name_or_path)
     card = read_card(path)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, got {threads}", hint="Leave it out to use all cores.")
-    return Network(path, card, threads or available_cores(physical=True))
+    cores = threads or available_cores(physical=True)
+    return Network(path, card, cores, backend=backend, precision=precision)
 
 
-class Network:
-    """A denoising network, ready to run; a Denoiser like every filter.
+class Network(Inference):
+    """A denoising network, ready to run: a call takes float32 pixels, :meth:`denoise` arrays and files."""
 
-    Attributes:
-        path: its file.
-        card: all that is known of it.
-        threads: processor cores that it uses.
-    """
-
-    def __init__(self, path: Path, card: Card, threads: int) -> None:
-        self.path = path
-        self.card = card
-        self.threads = threads
-        self._session = Session(path, card, threads)
-
-    def __repr__(self) -> str:
-        return f"Network({self.name!r}, {self.path})"
-
-    @property
-    def name(self) -> str:
-        """What the card calls it."""
-        return self.card.name
-
-    @property
-    def parameters(self) -> int | None:
-        """How many weights it has."""
-        return self.card.parameters
-
-    def tile(self, longest: int | None = None) -> int | None:
-        """The longest side of the tiles that pictures are cut into; None if they are not.
-
-        Args:
-            longest: what is asked for; None asks for a good one. A network of a fixed size keeps to that.
-
-        Raises:
-            ConfigError: tiles are asked for, and the network must see all of a picture at once.
-        """
-        if self.card.fixed_size is not None:
-            return self.card.fixed_size
-        if not self.card.whole_image:
-            return longest or DEFAULT_CORE + 2 * round_up(self.card.halo, self.card.size_multiple)
-        if longest is not None:
-            raise ConfigError(
-                f"{self.name} must see all of a picture at once; tiles would change its result",
-                hint="Leave the tile out, or take another network.",
-            )
-        return None
-
-    def level(self, pixels: FloatArray, sigma: float | None, shown: BoolArray | None = None) -> float | None:
-        """The sigma that the network will be told: estimated where None, kept to what it was trained for.
-
-        Args:
-            pixels: float32 (H, W, C), as for a call.
-            sigma: as for a call.
-            shown: bool (H, W): where an estimate may look.
-
-        Raises:
-            ConfigError: sigma is negative, above 255 or not a number.
-        """
-        if sigma is not None and not 0 <= sigma <= SIGMA_SCALE:
-            raise ConfigError(
-                f"sigma must be from 0 to 255, got {sigma:g}",
-                hint="It is the noise's standard deviation on the 8-bit scale; leave it out to estimate it.",
-            )
-        if not self.card.sigma_input or self.card.sigma_range is None:
-            return None
-        wanted = estimate_sigma(pixels, shown) if sigma is None else sigma
-        low, high = self.card.sigma_range
-        kept = min(max(wanted, low), high)
-        if wanted > high or (sigma is not None and wanted < low):
-            logger.warning(
-                "sigma %.4g is outside of what %s was trained for (%g to %g); it is told %g",
-                wanted,
-                self.name,
-                low,
-                high,
-                kept,
-            )
-        return kept
-
-    def __call__(
-        self,
-        noisy: FloatArray,
-        sigma: float | None = None,
-        *,
-        tile: int | None = None,
-        on_tile: Callable[[int, int], None] | None = None,
-    ) -> FloatArray:
-        """Denoise a picture.
-
-        Args:
-            noisy: float32 (H, W, C), C 1 or 3, RGB, [0, 1] plus noise; not clipped.
-            sigma: standard deviation of the noise in 8-bit units; None has it estimated.
-            tile: longest side of the tiles that a large picture is cut into; None is a good one.
-            on_tile: called after each tile with the number done and the number of all.
-
-        Returns:
-            float32, the shape of ``noisy``, not clipped.
-        """
-        _check_pixels(noisy)
-        card = self.card
-        level = self.level(noisy, sigma)
-        scaled = None if level is None else level / SIGMA_SCALE
-
-        def run(piece: FloatArray) -> FloatArray:
-            made: FloatArray = self._run(piece[None], scaled)[0]
-            return made
-
-        side = self.tile(tile)
-        while True:
-            try:
-                return denoise_tiled(
-                    run,
-                    noisy,
-                    tile=side,
-                    halo=card.halo,
-                    multiple=1 if card.fixed_size else card.size_multiple,
-                    fixed=card.fixed_size is not None,
-                    border=card.border,
-                    on_tile=on_tile,
-                )
-            except MemoryError as error:
-                smaller = (side or max(noisy.shape[:2])) // 2
-                if card.fixed_size or card.whole_image or smaller < _SMALLEST_TILE:
-                    raise
-                side = smaller
-                logger.warning("out of memory (%s); going on with tiles of %d", error, side)
-
-    def stack(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
-        """Denoise pictures of one size, as a call for each would, but small ones many at a time.
-
-        Args:
-            noisy: float32 (N, H, W, C), as for a call.
-            sigma: as for a call; None has it estimated for each picture.
-
-        Returns:
-            float32, the shape of ``noisy``, not clipped.
-        """
-        card = self.card
-        height, width = noisy.shape[1:3]
-        tile, longest = self.tile(), max(height, width) + 2 * card.border
-        whole = (height, width) == (tile, tile) if card.fixed_size else tile is None or longest <= tile
-        if not whole or (sigma is None and card.sigma_input):
-            return np.stack([self(picture, sigma) for picture in noisy])
-        _check_pixels(noisy[0])
-        level = self.level(noisy[0], sigma)
-        scaled = None if level is None else level / SIGMA_SCALE
-        multiple = 1 if card.fixed_size else card.size_multiple
-        made = [
-            self._run(with_border(noisy[i : i + _STACK], card.border, multiple), scaled)
-            for i in range(0, len(noisy), _STACK)
-        ]
-        return np.concatenate(made)[:, card.border :, card.border :][:, :height, :width]
-
-    def _run(self, pieces: FloatArray, scaled: float | None) -> FloatArray:
-        """The network on pictures (N, H, W, C) of a size that it takes."""
-        planes = pieces.transpose(0, 3, 1, 2)
-        grey = planes.shape[1] == 1
-        made: FloatArray = self._session.run(np.repeat(planes, 3, axis=1) if grey else planes, scaled)
-        if grey:
-            made = made.mean(axis=1, keepdims=True)
-        return made.transpose(0, 2, 3, 1)
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its file, in hexadecimal."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def clean(
+        self, image: Image, settings: Settings, on_tile: Callable[[int, int], None] | None = None
+    ) -> Cleaned:
+        """Denoise a picture of a file; see :func:`unnoise.denoising.clean`."""
+        return clean(self, image, settings, on_tile)
+
+    @overload
+    def denoise(
         self,
-        pixels: FloatArray,
-        sigma: float | None = None,
+        image: str | os.PathLike[str] | npt.NDArray[Any],
+        out: None = None,
         *,
+        sigma: float | None = None,
         strength: float = 1.0,
-        alpha: ByteArray | None = None,
         tile: int | None = None,
-        on_tile: Callable[[int, int], None] | None = None,
-    ) -> tuple[FloatArray, float | None]:
-        """Denoise in part, with regard for transparency.
+        white: float | None = None,
+        overwrite: bool = False,
+    ) -> npt.NDArray[Any]: ...
 
-        Args:
-            pixels: float32 (H, W, C), as for a call.
-            sigma: as for a call.
-            strength: 0 gives the pixels back, 1 the network's result, between is a mixture.
-            alpha: uint8 (H, W): what is wholly transparent has no say in what is not, and stays as it was.
-            tile: as for a call.
-            on_tile: as for a call.
-
-        Returns:
-            float32, the shape of ``pixels``, not clipped; and the sigma that the network was told, if any.
-
-        Raises:
-            ConfigError: strength is not from 0 to 1.
-            ImageError: the pixels are not of a kind that is taken.
-        """
-        if not 0 <= strength <= 1:
-            raise ConfigError(f"strength must be from 0 to 1, got {strength:g}", hint="1 is the full effect.")
-        if strength == 0:
-            return pixels, None
-        shown = None if alpha is None else alpha > 0
-        seen = pixels if shown is None else fill_hidden(pixels, shown)
-        _check_pixels(seen)
-        # Estimated once a picture, not once a tile, and not from what was filled in, which has no noise.
-        level = self.level(seen, sigma, shown)
-        denoised = self(seen, level, tile=tile, on_tile=on_tile)
-        mixed = denoised if strength == 1 else seen + np.float32(strength) * (denoised - seen)
-        return mixed if shown is None else np.where(shown[:, :, None], mixed, pixels), level
+    @overload
+    def denoise(
+        self,
+        image: str | os.PathLike[str] | npt.NDArray[Any],
+        out: str | os.PathLike[str],
+        *,
+        sigma: float | None = None,
+        strength: float = 1.0,
+        tile: int | None = None,
+        white: float | None = None,
+        overwrite: bool = False,
+    ) -> None: ...
 
     def denoise(
         self,
@@ -310,45 +144,94 @@ class Network:
         sigma: float | None = None,
         strength: float = 1.0,
         tile: int | None = None,
+        white: float | None = None,
         overwrite: bool = False,
-    ) -> npt.NDArray[Any]:
+    ) -> npt.NDArray[Any] | None:
         """Denoise an array or a file.
 
         Args:
-            image: uint8 (0 to 255) or float (about [0, 1]) array, (H, W) or (H, W, C) with C 1, 3 or 4
-                (RGB, RGBA: alpha is kept), or the path of a picture.
-            out: a file to write the result to, with what the file at ``image`` had (profile, EXIF, …).
+            image: an array, uint8 (0 to 255), uint16 (0 to 65535) or float (about 0 to 1), (H, W) or
+                (H, W, C) with C 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha); or a file's path.
+            out: a file to write the result to, with all that the file at ``image`` had (profile, EXIF, …).
             sigma: standard deviation of the noise in 8-bit units; None has it estimated.
             strength: 0 gives the picture back, 1 the network's result.
             tile: longest side of the tiles that a large picture is cut into; None is a good one.
+            white: the value that shows white, where it is not 255, 65535, for floats 1.
             overwrite: whether ``out`` may exist.
 
         Returns:
-            an array of the dtype and shape that came in; for a file uint8 (H, W, C) with its alpha.
+            an array of the dtype and shape that came in; for a file its samples (H, W) or (H, W, C) with its
+            alpha, and (N, …) if it has several frames. None where the result went to ``out``.
 
         Raises:
             ImageError: the array or file is not of a kind that is taken.
             ConfigError: an argument is out of range, or ``out`` exists.
         """
-        if isinstance(image, np.ndarray):
-            if out is not None:
-                raise ConfigError("an array cannot be written to a file here", hint="Use unnoise.write.")
-            pixels, alpha = _from_array(image)
-            if strength == 0:
-                return image.copy()
-            pixels, _ = self.clean(pixels, sigma, strength=strength, alpha=alpha, tile=tile)
-            return _like(image, pixels)
-        if out is not None and Path(out).exists() and not overwrite:
-            raise ConfigError(f"{out}: exists already", hint="Pass overwrite=True to replace it.")
+        settings = Settings(sigma=sigma, strength=strength, tile=tile, white=white)
         target = None if out is None else format_of(out)
-        picture = read(image)
-        if target is not None:
-            check_target(picture, target)
-        pixels, _ = self.clean(picture.pixels, sigma, strength=strength, alpha=picture.alpha, tile=tile)
-        if out is not None:
-            save(out, encode(picture, pixels, target))
-        samples = to_bytes(pixels)
-        return samples if picture.alpha is None else np.dstack([samples, picture.alpha])
+        if out is not None and os.path.lexists(out) and not overwrite:
+            raise ConfigError(f"{out}: exists already", hint="Pass overwrite=True to replace it.")
+        if isinstance(image, np.ndarray):
+            picture = from_array(image)
+            if out is None or target is None:
+                return image.copy() if strength == 0 else _like(image, self._whole(picture, settings))
+            images.write(out, picture, self._whole(picture, settings))
+            return None
+        with images.open(image) as document:
+            if out is None or target is None:
+                made = [_joined(frame, self._whole(frame, settings)) for frame in document]
+                return _one(made)
+            frames = self._frames(document, target, settings)
+            try:
+                with replacing(Path(out)) as temporary, temporary.open("w+b") as file:
+                    images.store(file, target, frames, document.count)
+            except OSError as error:
+                raise ImageError(
+                    f"{out}: cannot be written: {error.strerror or error}",
+                    hint="Check the folder and the space.",
+                ) from error
+        return None
+
+    def _frames(self, document: images.Document, target: str, settings: Settings) -> Iterator[Frame]:
+        for frame in document:
+            images.check_target(frame, target, document.count)
+            cleaned = self.clean(frame, settings)
+            yield frame, cleaned.bands
+            for note in cleaned.notes:
+                logger.warning("%s", note)
+
+    def _whole(self, image: Image, settings: Settings) -> Samples:
+        cleaned = self.clean(image, settings)
+        made = np.concatenate(list(cleaned.bands))
+        for note in cleaned.notes:
+            logger.warning("%s", note)
+        return made
+
+
+@overload
+def denoise(
+    image: str | os.PathLike[str] | npt.NDArray[Any],
+    out: None = None,
+    *,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    white: float | None = None,
+    network: str | os.PathLike[str] = "default",
+    overwrite: bool = False,
+) -> npt.NDArray[Any]: ...
+
+
+@overload
+def denoise(
+    image: str | os.PathLike[str] | npt.NDArray[Any],
+    out: str | os.PathLike[str],
+    *,
+    sigma: float | None = None,
+    strength: float = 1.0,
+    white: float | None = None,
+    network: str | os.PathLike[str] = "default",
+    overwrite: bool = False,
+) -> None: ...
 
 
 def denoise(
@@ -357,13 +240,17 @@ def denoise(
     *,
     sigma: float | None = None,
     strength: float = 1.0,
+    white: float | None = None,
     network: str | os.PathLike[str] = "default",
     overwrite: bool = False,
-) -> npt.NDArray[Any]:
+) -> npt.NDArray[Any] | None:
     """Denoise an array or a file with a network that is loaded once; see :meth:`Network.denoise`."""
     path = find(network)
     loaded = _cached(path, path.stat().st_mtime_ns)
-    return loaded.denoise(image, out, sigma=sigma, strength=strength, overwrite=overwrite)
+    if out is None:
+        return loaded.denoise(image, sigma=sigma, strength=strength, white=white)
+    loaded.denoise(image, out, sigma=sigma, strength=strength, white=white, overwrite=overwrite)
+    return None
 
 
 @lru_cache(maxsize=2)
@@ -373,47 +260,52 @@ def _cached(path: Path, _changed: int) -> Network:
 
 # --- arrays ----------------------------------------------------------------------------------------
 
-_TAKEN = "Give uint8 (0 to 255) or float (0 to 1), shaped (H, W) or (H, W, C) with C 1, 3 or 4."
+_TAKEN = "Give uint8 (0-255), uint16 (0-65535) or float (0-1), (H, W) or (H, W, C) with C from 1 to 4."
 
 
-def _check_pixels(noisy: FloatArray) -> None:
-    if noisy.dtype != np.float32 or noisy.ndim != 3 or noisy.shape[2] not in (1, 3) or noisy.size == 0:
-        raise ImageError(
-            f"got {noisy.dtype} {noisy.shape}, expected float32 (H, W, 1) or (H, W, 3)",
-            hint="Network.denoise takes other arrays and files.",
-        )
-    low, high = float(noisy.min()), float(noisy.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(
-            "the picture has values that are no numbers (NaN or Inf)", hint="Replace them first."
-        )
-    if low < _PLAUSIBLE[0] or high > _PLAUSIBLE[1]:
-        raise ImageError(
-            f"got floats from {low:.4g} to {high:.4g}, expected about 0 to 1",
-            hint="Divide by 255 (8-bit values) or 65535 (16-bit values), or give uint8.",
-        )
+def from_array(array: npt.NDArray[Any]) -> Image:
+    """A picture of an array as :meth:`Network.denoise` takes it.
+
+    Raises:
+        ImageError: another dtype or shape; the message says what was got, the hint what is expected.
+    """
+    shape = array.shape if array.ndim == 3 else (*array.shape, 1)
+    if len(shape) != 3 or shape[2] not in (1, 2, 3, 4) or array.size == 0:
+        first = len(shape) == 3 and shape[0] in (1, 3, 4)
+        hint = "Put the channels last: array.transpose(1, 2, 0)." if first else _TAKEN
+        raise ImageError(f"got an array shaped {array.shape}, expected a picture", hint=hint)
+    kinds = {"u1": 255.0, "u2": 65535.0, "f2": 1.0, "f4": 1.0, "f8": 1.0}
+    kind = f"{array.dtype.kind}{array.dtype.itemsize}"
+    if kind not in kinds:
+        raise ImageError(f"got an array of {array.dtype}, expected uint8, uint16 or float32", hint=_TAKEN)
+    native = array.astype("f4" if kind == "f8" else kind, copy=False).reshape(shape)
+    colours = 3 if shape[2] >= 3 else 1
+    return Image(
+        samples=native[:, :, :colours],
+        format="",
+        white=kinds[kind],
+        alpha=native[:, :, colours] if shape[2] > colours else None,
+    )
 
 
-def _from_array(image: npt.NDArray[Any]) -> tuple[FloatArray, ByteArray | None]:
-    """float32 (H, W, C) pixels, and the alpha of an RGBA array as far as it says what is hidden."""
-    shape = image.shape if image.ndim == 3 else (*image.shape, 1)
-    if len(shape) != 3 or shape[2] not in (1, 3, 4) or image.size == 0:
-        raise ImageError(f"got an array shaped {image.shape}, expected a picture", hint=_TAKEN)
-    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-        raise ImageError(f"got an array of {image.dtype}, expected uint8 or float32", hint=_TAKEN)
-    full = image.reshape(shape)
-    colours = full[:, :, : min(shape[2], 3)]
-    scale = np.float32(255 if image.dtype == np.uint8 else 1)
-    pixels = colours.astype(np.float32) / scale
-    _check_pixels(pixels)
-    return pixels, (full[:, :, 3] > 0).astype(np.uint8) if shape[2] == 4 else None
-
-
-def _like(image: npt.NDArray[Any], pixels: FloatArray) -> npt.NDArray[Any]:
-    """The new pixels in the dtype and shape of ``image``, with its alpha."""
-    result = image.copy()
-    colours = to_bytes(pixels) if image.dtype == np.uint8 else pixels.astype(image.dtype)
-    if image.ndim == 2:
-        return colours[:, :, 0]
-    result[:, :, : colours.shape[2]] = colours
+def _like(array: npt.NDArray[Any], samples: Samples) -> npt.NDArray[Any]:
+    """The new samples in the dtype and shape of ``array``, with its alpha."""
+    result = array.copy()
+    result.reshape(*array.shape[:2], -1)[:, :, : samples.shape[2]] = samples
     return result
+
+
+def _joined(image: Image, samples: Samples) -> Samples:
+    """Samples with their alpha as a last channel."""
+    return samples if image.alpha is None else np.dstack([samples, image.alpha[0 : len(samples)]])
+
+
+def _one(frames: list[Samples]) -> Samples:
+    """The only frame, or all of them in one array."""
+    if len(frames) == 1:
+        return frames[0]
+    if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
+        raise ImageError(
+            "its frames differ in size or kind, so one array cannot hold them", hint="Give an output file."
+        )
+    return np.stack(frames)

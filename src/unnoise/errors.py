@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -41,9 +41,16 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1)
-        guess = f"Did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}", hint=f"{guess}There are: {', '.join(names)}.")
+        there = f"There are: {', '.join(names)}." if names else "There are none."
+        super().__init__(f"unknown {kind} {name!r}", hint=f"{did_you_mean(name, names)}{there}")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The nearest of ``names`` as a question with a space behind it, or nothing if none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 class MissingExtra(ConfigError):
@@ -54,8 +61,33 @@ class MissingExtra(ConfigError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
             f"{feature} needs packages that are not installed",
-            hint=f"Install them with: pip install 'unnoise[{extra}]'",
+            hint=f"Install them with: {install_line(extra)}",
         )
+
+
+def install_line(extra: str) -> str:
+    """The command that brings an extra's packages, or with ``""`` those that are always needed.
+
+    It is for the environment that this program runs in. In a checkout that is the line of its README.
+    Elsewhere the packages themselves are named, since nobody can know where this program came from.
+    """
+    import shlex
+    import sys
+
+    pip = f"{shlex.quote(sys.executable or 'python3')} -m pip install"
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").is_file() and (checkout / "constraints.txt").is_file():
+        target = shlex.quote(f"{checkout}[{extra}]" if extra else str(checkout))
+        return f"{pip} -c {shlex.quote(str(checkout / 'constraints.txt'))} -e {target}"
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        needed = [line.partition(";") for line in requires("unnoise") or ()]
+    except PackageNotFoundError:
+        needed = []
+    belongs = f'extra == "{extra}"' if extra else ""
+    wanted = [name.strip() for name, _, marker in needed if marker.strip().replace("'", '"') == belongs]
+    return f"{pip} {' '.join(map(shlex.quote, wanted or [f'unnoise[{extra}]']))}"
 
 
 class ImageError(UnnoiseError):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from unnoise.codecs.base import Rows
 from unnoise.noise import SIGMA_SCALE
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-_Sample = TypeVar("_Sample", bound=np.generic)
+Samples = npt.NDArray[Any]
 
 _SIZES = (8, 6, 4, 2)
 _MAX_PATCHES = 40_000
@@ -25,7 +27,13 @@ _ROOM = 2.0
 _ROUNDS = 3
 
 
-def estimate_sigma(pixels: FloatArray, shown: BoolArray | None = None) -> float:
+def _as_it_is(samples: Samples) -> FloatArray:
+    return samples
+
+
+def estimate_sigma(
+    pixels: Rows, shown: Rows | None = None, *, decode: Callable[[Samples], FloatArray] = _as_it_is
+) -> float:
     """Standard deviation of white Gaussian noise in a picture, in 8-bit units.
 
     Small patches of a photograph vary in few directions, noise varies in all alike. So the eigenvalues of
@@ -39,27 +47,28 @@ def estimate_sigma(pixels: FloatArray, shown: BoolArray | None = None) -> float:
     noise is cut off, are left out. At most 40,000 patches, evenly spread, bound time and memory.
 
     Args:
-        pixels: float32 (H, W, C), [0, 1]; grey pictures may have one channel or three equal ones.
-        shown: bool (H, W): where the picture is; patches that touch anything else are left out.
+        pixels: (H, W, C), C 1 or 3, an array or anything that gives rows; grey pictures may have one channel
+            or three equal ones.
+        shown: (H, W): where the picture is (not 0); patches that touch anything else are left out.
+        decode: what makes float32 in [0, 1] of ``pixels``, where they are something else.
 
     Returns:
         sigma in 8-bit units; 0.0 for a picture of one colour.
     """
-    if pixels.shape[2] == 3 and _is_grey(pixels):
-        pixels = pixels[:, :, :1]
-    channels = pixels.shape[2]
-    clipped = float(pixels.min()) >= 0 and float(pixels.max()) <= 1
     for size in _SIZES:
         if min(pixels.shape[:2]) < size:
             continue
-        patches = _patches(pixels, size)
+        patches, channels = _without_copies(decode(_patches(pixels, size)), pixels.shape[2])
+        clipped = float(patches.min()) >= 0 and float(patches.max()) <= 1
         usable = _informative(patches, channels, clipped)
         if shown is not None:
-            usable &= _patches(shown[:, :, None], size).all(axis=1)
+            usable &= (_patches(shown, size) != 0).all(axis=1)
         chosen = patches[usable]
         if _suffice(len(chosen), size, channels):
             return _settled(chosen, size, channels, clipped) * SIGMA_SCALE
-    return estimate_sigma_mad(pixels, shown)
+    height = pixels.shape[0]
+    few = decode(pixels[0:height])
+    return estimate_sigma_mad(few, None if shown is None else shown[0:height] != 0)
 
 
 def estimate_sigma_mad(pixels: FloatArray, shown: BoolArray | None = None) -> float:
@@ -89,18 +98,26 @@ def _mad(details: npt.NDArray[np.floating]) -> float:
     return float(np.median(np.abs(details))) / _MAD_OF_NORMAL * SIGMA_SCALE
 
 
-def _is_grey(pixels: FloatArray) -> bool:
-    first = pixels[:, :, 0]
-    return bool(np.array_equal(first, pixels[:, :, 1]) and np.array_equal(first, pixels[:, :, 2]))
+def _without_copies(patches: FloatArray, channels: int) -> tuple[FloatArray, int]:
+    """The patches of a grey picture that has three equal channels with one of them; how many there are."""
+    planes = patches.reshape(len(patches), channels, -1)
+    if channels == 1 or not (planes == planes[:, :1]).all():
+        return patches, channels
+    return np.ascontiguousarray(planes[:, 0]), 1
 
 
-def _patches(pixels: npt.NDArray[_Sample], size: int) -> npt.NDArray[_Sample]:
+def _patches(pixels: Rows, size: int) -> Samples:
     """(number, C·size·size) patches, evenly spread over the picture."""
-    channels = pixels.shape[2]
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (size, size), axis=(0, 1))
-    rows, columns = windows.shape[:2]
+    height, width = pixels.shape[:2]
+    rows, columns = height - size + 1, width - size + 1
     step = max(1, int(np.ceil(np.sqrt(rows * columns / _MAX_PATCHES))))
-    return windows[::step, ::step].reshape(-1, channels * size * size)
+    strips = []
+    for top in range(0, rows, step):
+        strip = pixels[top : top + size].reshape(size, width, -1)
+        windows = np.lib.stride_tricks.sliding_window_view(strip, size, axis=1)[:, ::step]
+        # (size, columns, C, size) -> (columns, C, size, size)
+        strips.append(windows.transpose(1, 2, 0, 3).reshape(windows.shape[1], -1))
+    return np.concatenate(strips)
 
 
 def _informative(patches: FloatArray, channels: int, clipped: bool) -> npt.NDArray[np.bool_]:
@@ -120,10 +137,9 @@ def _suffice(patches: int, size: int, channels: int) -> bool:
 def _settled(patches: FloatArray, size: int, channels: int, clipped: bool) -> float:
     """The estimate, narrowed to patches whose noise fits into the range where that is limited."""
     averaging, detailing = _haar(size, channels)
-    details = patches @ detailing
     averages = (patches @ averaging).reshape(len(patches), channels, -1)
     by_spread = np.argsort(averages.var(axis=2).sum(axis=1), kind="stable")
-    sigma = _of_first(details, by_spread)
+    sigma = _of_first(patches, detailing, by_spread)
     if not clipped:
         return sigma
     # Choosing by a mean hardly selects by noise; an average is twice the mean of its four pixels.
@@ -132,14 +148,14 @@ def _settled(patches: FloatArray, size: int, channels: int, clipped: bool) -> fl
         fitting = by_spread[off_middle <= 0.5 - _ROOM * sigma]
         if len(fitting) == len(by_spread) or not _suffice(len(fitting), size, channels):
             break
-        sigma = _of_first(details, fitting)
+        sigma = _of_first(patches, detailing, fitting)
     return sigma
 
 
-def _of_first(details: FloatArray, order: npt.NDArray[np.intp]) -> float:
-    """σ from as many of the patches, the flattest first, as are enough."""
-    enough = max(int(_FLATTEST_PART * len(order)), _ENOUGH_A_DIMENSION * details.shape[1])
-    return _bulk(details[order[:enough]])
+def _of_first(patches: FloatArray, detailing: FloatArray, order: npt.NDArray[np.intp]) -> float:
+    """σ from the details of as many of the patches, the flattest first, as are enough."""
+    enough = max(int(_FLATTEST_PART * len(order)), _ENOUGH_A_DIMENSION * detailing.shape[1])
+    return _bulk(patches[order[:enough]] @ detailing)
 
 
 @cache

@@ -23,7 +23,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from unnoise import checkpoint, noise
+from unnoise import appetite, checkpoint, noise
 from unnoise.card import KEY, SCHEMA, read_card
 from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
@@ -85,6 +85,7 @@ def export_run(
         "whole_image": config.normalize == "groups",
         "value_range": [0.0, 1.0],
         "parameters": parameters(model),
+        "bytes_per_pixel": None if model.fixed_size else appetite.measured(proto.SerializeToString()),
         "gmac_256": None if model.fixed_size else round(multiply_adds(model, 256) / 1e9, 3),
         "training": training,
         "licence": extra.pop("licence", "not stated"),

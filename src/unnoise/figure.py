@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy.typing as npt
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from unnoise import images
-from unnoise.errors import DataError
+from unnoise.errors import DataError, ImageError
+from unnoise.files import replacing
 from unnoise.filters import Denoiser
 from unnoise.metrics import mse
 from unnoise.pairs import Pairs
@@ -84,9 +83,13 @@ def save_figure(picture: PIL.Image.Image, path: Path) -> Path:
     Raises:
         ImageError: no room, no rights, no such folder.
     """
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    images.save(path, stream.getvalue())
+    try:
+        with replacing(path) as temporary:
+            picture.save(temporary, "PNG")
+    except OSError as error:
+        raise ImageError(
+            f"{path}: cannot be written: {error.strerror or error}", hint="Check the folder and the space."
+        ) from error
     return path
 
 

@@ -1,343 +1,254 @@
-"""Files to :class:`Image` and back: pixels to work on, and all that the file must get back.
+"""Image files to :class:`~unnoise.codecs.base.Image` and back: samples, and all that a file must get back.
 
-Every format is an entry of :data:`unnoise.formats.CODECS`. A file is read by its content, never by its
-name, and is checked before it is believed: size before decoding, checksums, nothing cut off, one picture.
-What cannot be kept is refused with a hint, or dropped with a word in :attr:`Image.notes`.
+Every format is an entry of :data:`unnoise.formats.CODECS`. A file is read by its content, never by its name,
+and is checked before it is believed: size before decoding, checksums, nothing cut off. What cannot be kept
+is refused with a hint, or dropped with a word in the image's notes.
 """
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import stat
-import struct
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
 
-import numpy as np
-import numpy.typing as npt
-import PIL.Image
-from PIL import ExifTags, ImageFile
-
-from unnoise import metadata
+from unnoise.codecs.base import MAX_PIXELS, Frame, Image, Limits, Samples, Stack
 from unnoise.errors import ImageError
 from unnoise.files import replacing
-from unnoise.formats import CODECS, EXTENSIONS, SIXTEEN_BITS, format_of, sniff
+from unnoise.formats import CODECS, EXTENSIONS, format_of, sniff
+from unnoise.profiles import is_linear
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
+__all__ = [
+    "MAX_PIXELS",
+    "Document",
+    "Image",
+    "Limits",
+    "check_target",
+    "lost",
+    "open",
+    "read",
+    "store",
+    "write",
+]
 
-MAX_PIXELS = 250_000_000
-"""Larger pictures are refused before decoding unless the caller says otherwise."""
+_OF_STORAGE = frozenset({"JFIF"})
+"""Blocks that say nothing which is not said elsewhere, too."""
 
-_COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-"""Pillow's mode -> the mode of its colours alone; modes with an A have transparency."""
-
-_EXPANDED = {
-    "1": "1-bit picture expanded to 8-bit grey",
-    "P": "palette expanded to RGB",
-    "PA": "palette expanded to RGB",
-}
-_REFUSED_MODES = {
-    "CMYK": ("CMYK colour is not supported yet", "Convert it to RGB first."),
-    "YCbCr": ("YCbCr colour is not supported yet", "Convert it to RGB first."),
-    "LAB": ("Lab colour is not supported yet", "Convert it to RGB first."),
-    "I;16": ("16 bits a channel are not supported yet", SIXTEEN_BITS),
-    "I;16B": ("16 bits a channel are not supported yet", SIXTEEN_BITS),
-    "I;16L": ("16 bits a channel are not supported yet", SIXTEEN_BITS),
-    "I": ("16 bits a channel are not supported yet", SIXTEEN_BITS),
-    "F": ("float samples are not supported yet", SIXTEEN_BITS),
-}
-_SIDEWAYS = range(metadata.FIRST_SIDEWAYS, max(metadata.TURNS) + 1)
+Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
-@dataclass(frozen=True, eq=False)
-class Image:
-    """A picture, and what its file must get back.
+class Document:
+    """An open image file: its frames, in order, once.
 
     Attributes:
-        pixels: float32 (H, W, C), C 1 or 3, RGB, [0, 1], upright.
-        alpha: uint8 (H, W) or None; never touched by anything.
-        format: the key in :data:`CODECS` of the file that it came from.
-        icc: colour profile, or None.
-        exif: EXIF block without the ``Exif`` prefix, its orientation reset, or None.
-        dpi: horizontal and vertical resolution, or None.
-        options: how the file was stored, where the format has a choice (``lossless``, ``compression``).
-        notes: what a person should know: what was dropped, expanded or odd.
+        format: the key in :data:`unnoise.formats.CODECS`.
+        count: how many frames there are.
+        notes: what a person should know of the file as a whole.
     """
 
-    pixels: FloatArray
-    format: str
-    alpha: ByteArray | None = None
-    icc: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    def __init__(self, file: BinaryIO, name: str, limits: Limits) -> None:
+        self._file = file
+        self._name = name
+        self.notes: tuple[str, ...] = ()
+        with self._named():
+            file.seek(0)
+            self.format = sniff(file.read(32))
+            file.seek(0)
+            self._stack: Stack = CODECS[self.format].read(file, limits)
+        self.count = self._stack.count
+        if name and EXTENSIONS.get(Path(name).suffix.lower(), self.format) != self.format:
+            title = CODECS[self.format].title
+            self.notes = (f"is a {title} file in spite of its name; read by its content",)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.pixels.shape[1], self.pixels.shape[0]
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
 
-# --- reading ---------------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[Image]:
+        """Each frame, decoded when it is asked for.
 
-_pillow_settings = threading.Lock()
+        Raises:
+            ImageError: damaged, cut off, too large, or of a kind that is not supported.
+        """
+        images = self._stack.images
+        while True:
+            with self._named():
+                try:
+                    image = next(images)
+                except StopIteration:
+                    return
+            yield replace(image, linear=True) if is_linear(image.metadata.icc) else image
 
-
-@contextmanager
-def _strict_pillow() -> Iterator[list[warnings.WarningMessage]]:
-    """Pillow as we need it: truncated files fail, our own size limit counts, warnings are collected.
-
-    These are settings of the process, so one picture is decoded at a time and they are put back.
-    """
-    with _pillow_settings, warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        before = ImageFile.LOAD_TRUNCATED_IMAGES, PIL.Image.MAX_IMAGE_PIXELS
-        ImageFile.LOAD_TRUNCATED_IMAGES, PIL.Image.MAX_IMAGE_PIXELS = False, None
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            yield said
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES, PIL.Image.MAX_IMAGE_PIXELS = before
+            yield
+        except ImageError as error:
+            before = f"{self._name}: " if self._name else ""
+            raise ImageError(f"{before}{error}", hint=error.hint) from error.__cause__
 
 
-def _contents(source: str | os.PathLike[str]) -> bytes:
+def open(source: Source, limits: Limits | None = None) -> Document:  # noqa: A001
+    """Open an image file, to be used in a ``with`` statement.
+
+    Args:
+        source: path, the file's content, or a seekable binary file, which is closed in the end.
+        limits: what is let pass.
+
+    Raises:
+        ImageError: not readable, no image, damaged, or of a format that is not read.
+    """
+    limits = limits or Limits()
+    if isinstance(source, bytes):
+        return Document(io.BytesIO(source), "", limits)
+    if not isinstance(source, str | os.PathLike):
+        return Document(source, "", limits)
+    file = _opened(source)
+    try:
+        return Document(file, os.fspath(source), limits)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         # Opening a FIFO or a device could wait for ever.
-        if not stat.S_ISREG(Path(source).stat().st_mode):
-            raise ImageError("not a regular file", hint="Give an image file.")
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}", hint="Check the name and the rights.") from None
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - names the file as it was given
+            raise ImageError(f"{os.fspath(path)}: not a regular file", hint="Give an image file.")
+        return builtins.open(path, "rb")  # noqa: PTH123
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ImageError(
+            f"{os.fspath(path)}: cannot be read: {reason}", hint="Check the name and the rights."
+        ) from None
 
 
-def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read a picture from a file, or from the bytes of one.
+def read(source: Source, limits: Limits | None = None) -> Image:
+    """Read a file that holds one picture.
 
     Args:
-        source: path, or the file's content.
-        max_pixels: larger pictures are refused before they are decoded.
+        source: as for :func:`open`.
+        limits: as for :func:`open`.
 
     Raises:
-        ImageError: not readable, damaged, truncated, too large, or of a kind that is not supported.
+        ImageError: as :func:`open`, or it holds several frames. Rows that a very large TIFF gives later may
+            turn out to be damaged then; the file must stay where it is.
     """
-    if isinstance(source, bytes):
-        return _decode(source, max_pixels)
-    try:
-        image = _decode(_contents(source), max_pixels)
-    except ImageError as error:
-        raise ImageError(f"{os.fspath(source)}: {error}", hint=error.hint) from error.__cause__
-    if EXTENSIONS.get(Path(source).suffix.lower(), image.format) == image.format:
-        return image
-    note = f"is a {CODECS[image.format].pillow} file in spite of its name; read by its content"
-    return replace(image, notes=(note, *image.notes))
-
-
-def _decode(data: bytes, max_pixels: int) -> Image:
-    name = sniff(data)
-    codec = CODECS[name]
-    codec.check(data)
-    with _strict_pillow() as said:
-        try:
-            with PIL.Image.open(io.BytesIO(data), formats=[codec.pillow]) as picture:
-                return _from_pillow(picture, data, name, max_pixels, said)
-        except ImageError:
-            raise
-        except MemoryError:
-            raise ImageError("too large for this machine's memory", hint="Cut it into parts.") from None
-        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
-            raise ImageError(
-                f"the {codec.pillow} file is damaged or truncated: {error}", hint="Copy or download it again."
-            ) from error
-
-
-def _from_pillow(
-    picture: PIL.Image.Image, data: bytes, name: str, max_pixels: int, said: list[warnings.WarningMessage]
-) -> Image:
-    width, height = picture.size
-    if width * height > max_pixels:
+    document = open(source, limits)
+    if document.count > 1:
+        document.__exit__(None, None, None)
         raise ImageError(
-            f"{width} × {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels",
-            hint="If the file can be trusted, raise the limit (--max-megapixels).",
+            f"holds {document.count} frames", hint="Go through them: with unnoise.open(path) as document."
         )
-    notes = []
-    if picture.format == "MPO":
-        notes.append("the further pictures inside (MPO: previews, a second eye) are left out")
-    elif getattr(picture, "n_frames", 1) > 1:
-        raise ImageError(
-            f"holds {getattr(picture, 'n_frames', 0)} frames or pages; only single pictures are supported",
-            hint="Save each frame as a file of its own.",
-        )
-    if picture.mode not in _COLOURS:
-        kind = f"pixels of the kind {picture.mode!r} are not supported"
-        message, hint = _REFUSED_MODES.get(picture.mode, (kind, "Save it as RGB PNG."))
-        raise ImageError(message, hint=hint)
-    options = CODECS[name].stored(data, picture)
-    # TIFF: Pillow turns the pixels itself while loading, but not the resolution; the block is taken after it.
-    turned = getattr(picture, "tag_v2", {}).get(ExifTags.Base.Orientation)
-    picture.load()
-    orientation, exif, exif_note = metadata.exif(picture, name)
-    icc, icc_note = metadata.icc(picture.info.get("icc_profile"))
-    samples = _samples(picture)
-    notes += [note for note in (_EXPANDED.get(picture.mode), exif_note, icc_note) if note]
-    if said and not exif_note:
-        notes.append(f"odd metadata: {str(said[0].message).splitlines()[0]}")
-    samples = metadata.TURNS[orientation](samples)
-    # Of a TIFF without a resolution Pillow says that it has 1 dpi.
-    told = ExifTags.Base.XResolution in getattr(picture, "tag_v2", {}) or picture.format != "TIFF"
-    dpi = metadata.dpi(picture.info.get("dpi")) if told else None
-    if dpi and (orientation in _SIDEWAYS or turned in _SIDEWAYS):
-        dpi = dpi[::-1]
-    colours = 3 if samples.shape[2] >= 3 else 1
-    return Image(
-        pixels=samples[:, :, :colours].astype(np.float32) / np.float32(255),
-        alpha=np.ascontiguousarray(samples[:, :, colours]) if samples.shape[2] > colours else None,
-        format=name,
-        icc=icc,
-        exif=exif,
-        dpi=dpi,
-        options=options,
-        notes=tuple(notes),
-    )
+    image = next(iter(document))
+    if hasattr(image.samples, "flags"):  # an array needs no open file behind it
+        document.__exit__(None, None, None)
+    return replace(image, notes=(*document.notes, *image.notes))
 
 
-def _samples(picture: PIL.Image.Image) -> ByteArray:
-    """The picture as uint8 (H, W, 1 to 4)."""
-    colours = _COLOURS[picture.mode]
-    has_alpha = "transparency" in picture.info or picture.mode.endswith("A")
-    mode = colours + "A" if has_alpha else colours
-    samples: ByteArray = np.array(picture if picture.mode == mode else picture.convert(mode))
-    return samples.reshape(*samples.shape[:2], -1)
-
-
-def fill_hidden(pixels: FloatArray, shown: npt.NDArray[np.bool_]) -> FloatArray:
-    """A picture whose hidden pixels continue the shown ones, so that no filter mixes in what nobody sees.
-
-    Each hidden pixel takes the mean of the shown ones in the smallest block of 2ⁿ × 2ⁿ that has any.
-
-    Args:
-        pixels: float32 (H, W, C).
-        shown: bool (H, W).
-    """
-    if shown.all() or not shown.any():
-        return pixels
-    return _pull_push(pixels * shown[:, :, None], shown[:, :, None].astype(np.float32), pixels)
-
-
-def _pull_push(sums: FloatArray, counts: FloatArray, exact: FloatArray | None = None) -> FloatArray:
-    means = (sums / np.maximum(counts, 1)).astype(np.float32) if exact is None else exact
-    if counts.all():
-        return means
-    height, width, _ = sums.shape
-    odd = ((0, height % 2), (0, width % 2), (0, 0))
-    halves = [
-        np.pad(a, odd).reshape(-(-height // 2), 2, -(-width // 2), 2, a.shape[2]).sum(axis=(1, 3))
-        for a in (sums, counts)
-    ]
-    coarse = _pull_push(halves[0], halves[1]).repeat(2, axis=0).repeat(2, axis=1)
-    filled: FloatArray = np.where(counts > 0, means, coarse[:height, :width])
-    return filled
-
-
-# --- writing ---------------------------------------------------------------------------------------
-
-
-def check_target(image: Image, name: str) -> None:
+def check_target(image: Image, name: str, count: int = 1) -> None:
     """Say before any work that a format cannot hold a picture.
 
+    Args:
+        image: the picture.
+        name: key in :data:`unnoise.formats.CODECS`.
+        count: how many frames the file will have.
+
     Raises:
-        ImageError: too large for the format, or it has no transparency.
+        ImageError: too large for the format, or it has no room for the dtype, transparency or frames.
     """
     codec = CODECS[name]
+    title = codec.title
+    if codec.write is None:
+        raise ImageError(f"{title} is only read here, not written", hint="Write PNG or TIFF.")
     if max(image.size) > codec.max_side:
         raise ImageError(
-            f"{image.size[0]} × {image.size[1]} is too large for {codec.pillow} ({codec.max_side} a side)",
+            f"{image.size[0]} × {image.size[1]} is too large for {title} ({codec.max_side} a side)",
             hint="Write PNG or TIFF.",
         )
+    if image.dtype.name not in codec.dtypes:
+        hint = "Write TIFF." if image.dtype.kind == "f" else "Write PNG or TIFF."
+        raise ImageError(f"{title} cannot hold {_kind(image)} samples", hint=hint)
     if image.alpha is not None and not codec.alpha:
-        raise ImageError(f"{codec.pillow} cannot keep the transparency", hint="Write PNG, TIFF or WebP.")
+        raise ImageError(f"{title} cannot keep the transparency", hint="Write PNG, TIFF or WebP.")
+    if count > 1 and not codec.several:
+        raise ImageError(f"{title} holds one picture, this file has {count}", hint="Write TIFF, WebP or PNG.")
+
+
+def _kind(image: Image) -> str:
+    return "float" if image.dtype.kind == "f" else f"{image.dtype.itemsize * 8}-bit"
 
 
 def lost(image: Image, name: str) -> tuple[str, ...]:
     """What a format that can hold the picture has no place for, as notes for a person."""
-    if image.dpi is None or CODECS[name].resolution or _tells_resolution(image.exif):
-        return ()
-    return (f"{CODECS[name].pillow} has no place for the resolution; it is dropped",)
+    codec = CODECS[name]
+    about = image.metadata
+    notes = list(codec.lost(image))
+    if about.dpi is not None and not codec.resolution:
+        notes.append(f"{codec.title} has no place for the resolution; it is dropped")
+    if about.blocks and name != image.format:
+        kinds = dict.fromkeys(kind for kind, _ in about.blocks if kind not in _OF_STORAGE)
+        notes += [f"{codec.title} has no place for: {', '.join(kinds)}"] if kinds else []
+    return tuple(notes)
 
 
-def _tells_resolution(exif: bytes | None) -> bool:
-    if not exif:
-        return False
-    block = PIL.Image.Exif()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        block.load(b"Exif\0\0" + exif)
-    return ExifTags.Base.XResolution in block
-
-
-def to_bytes(pixels: FloatArray) -> ByteArray:
-    """[0, 1] float32 -> uint8, clipped and rounded; exact for values that came from uint8."""
-    scaled = np.clip(pixels, 0, 1) * np.float32(255)
-    samples: ByteArray = np.rint(scaled).astype(np.uint8)
-    return samples
-
-
-def encode(image: Image, pixels: FloatArray | None = None, format: str | None = None) -> bytes:  # noqa: A002
-    """A file's content: new pixels, and everything else that the image had.
-
-    Args:
-        image: where alpha, profile, EXIF and resolution come from.
-        pixels: float32 (H, W, C) like ``image.pixels``, which stand when left out.
-        format: key in :data:`CODECS`; the format that the image came in when left out.
-
-    Raises:
-        ImageError: the format cannot hold the picture.
-    """
-    name = format or image.format
-    check_target(image, name)
-    samples = to_bytes(image.pixels if pixels is None else pixels)
-    if samples.shape != image.pixels.shape:
-        raise ImageError(f"the result has the shape {samples.shape}, the image {image.pixels.shape}")
-    if image.alpha is not None:
-        samples = np.dstack([samples, image.alpha])
-    picture = PIL.Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
-    options = image.options if name == image.format else {}
-    about = metadata.Metadata(image.icc, image.exif, image.dpi)
-    try:
-        return CODECS[name].encode(picture, about, options)
-    except (OSError, ValueError, RuntimeError, SyntaxError, struct.error) as error:
-        raise ImageError(f"cannot be written as {CODECS[name].pillow}: {error}") from error
-
-
-def write(path: str | os.PathLike[str], image: Image, pixels: FloatArray | None = None) -> None:
-    """Write a picture in the format that the file name asks for, whole or not at all.
+def store(file: BinaryIO, name: str, frames: Iterable[Frame], count: int) -> None:
+    """Write frames to a new file.
 
     JPEG is written at quality 95, 4:4:4. WebP is lossless unless it came as lossy WebP; then quality 95.
     TIFF keeps a lossless compression; others become deflate.
+
+    Args:
+        file: seekable, opened for writing and reading.
+        name: key in :data:`unnoise.formats.CODECS`, which can hold the frames (:func:`check_target`).
+        frames: images, and the bands of samples that take the place of their own.
+        count: how many there are.
+
+    Raises:
+        ImageError: the format cannot hold them.
+        OSError: the file cannot be written.
+    """
+    write = CODECS[name].write
+    if write is None:
+        raise ImageError(f"{CODECS[name].title} is only read here, not written", hint="Write PNG or TIFF.")
+    write(file, frames, count)
+
+
+def write(path: str | os.PathLike[str], image: Image, samples: Samples | None = None) -> None:
+    """Write a picture in the format that the file name asks for, whole or not at all.
+
+    Args:
+        path: where to; a file that is there is replaced.
+        image: the picture and all that belongs to it.
+        samples: what takes the place of the image's own, of the same shape and dtype.
 
     Raises:
         ConfigError: the name asks for no format.
         ImageError: the format cannot hold the picture, or the file cannot be written.
     """
-    save(path, encode(image, pixels, format_of(path)))
-
-
-def save(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put ``data`` in a file so that it is the old or the new one at any moment, never half.
-
-    Raises:
-        ImageError: no space, no rights, no such folder.
-    """
-    target = Path(path)
+    name = format_of(path)
+    check_target(image, name)
+    whole = image.samples[0 : image.size[1]] if samples is None else samples
+    if whole.shape != image.samples.shape or whole.dtype != image.dtype:
+        raise ImageError(
+            f"got {whole.dtype} {whole.shape} to write, the image is {image.dtype} {image.samples.shape}"
+        )
     try:
-        with replacing(target) as temporary:
-            temporary.write_bytes(data)
+        with replacing(Path(path)) as temporary, temporary.open("w+b") as file:
+            store(file, name, iter([(replace(image, samples=whole), [whole])]), 1)
     except OSError as error:
         raise ImageError(
-            f"{target}: cannot be written: {error.strerror or error}", hint="Check the folder and the space."
+            f"{os.fspath(path)}: cannot be written: {error.strerror or error}",
+            hint="Check the folder and the space.",
         ) from error

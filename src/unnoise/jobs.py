@@ -1,56 +1,41 @@
-"""Files to files: do what was planned, and tell what became of each."""
+"""Files to files: do what was planned on all cores, and tell what became of each.
+
+Every worker takes whole files, so that one reads or writes while another computes. What is too large for a
+worker's share of the memory is done alone, on all cores.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+from unnoise.cleaning import Job, Result, TooLarge, clean_file
+from unnoise.codecs.base import Image, Limits
 from unnoise.denoiser import Network
-from unnoise.errors import ImageError, UnnoiseError
-from unnoise.formats import format_of
-from unnoise.images import MAX_PIXELS, Image, check_target, encode, lost, read, save
+from unnoise.denoising import PROGRAM, Settings, footprint
+from unnoise.files import remove_leftovers
+from unnoise.manifest import Manifest
+from unnoise.memory import default_budget
 from unnoise.planning import STREAM, Plan, Task
 
-logger = logging.getLogger(__name__)
+__all__ = ["Result", "Settings", "run"]
+
+OnTile = Callable[[int, int], None]
+Results = Generator[Result, None, None]
+Arrivals = queue.SimpleQueue[Result | BaseException | None]
+"""Results, what a worker died of, and None for each worker that ended."""
+
+_PATIENCE = 0.2
+"""Seconds after which who waits looks whether to stop."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one file.
-
-    Attributes:
-        status: ``done``, ``failed`` or ``skipped`` (its output was there).
-        sigma: the noise level that the network was told, in 8-bit units, or None.
-        size: width and height, once read.
-        notes: what a person should know: what was dropped, expanded or odd.
-        error: the source's name and what went wrong, with ``code`` for programs and ``hint`` for people.
-    """
-
-    source: str
-    target: str
-    status: str
-    seconds: float = 0.0
-    sigma: float | None = None
-    size: tuple[int, int] | None = None
-    notes: tuple[str, ...] = ()
-    error: str = ""
-    code: str = ""
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How every file is denoised; the meanings are those of :meth:`unnoise.denoiser.Network.clean`."""
-
-    sigma: float | None = None
-    strength: float = 1.0
-    tile: int | None = None
-    max_pixels: int = MAX_PIXELS
+class _Stopped(BaseException):
+    """The work shall end; nothing that handles errors of a file may catch it."""
 
 
 def run(
@@ -58,87 +43,245 @@ def run(
     network: Network,
     settings: Settings,
     *,
+    limits: Limits | None = None,
+    manifest: Manifest | None = None,
+    worker: Callable[[int], Network] | None = None,
     fail_fast: bool = False,
-    on_tile: Callable[[int, int], None] | None = None,
-) -> Iterator[Result]:
-    """Do what was planned, file by file; a file that fails is told and the next one is begun.
+    on_tile: OnTile | None = None,
+) -> Results:
+    """Do what was planned; a file that fails is told and the others go on.
 
     Args:
         work: from :func:`unnoise.planning.plan`.
-        network: what denoises.
-        settings: how.
+        network: what denoises a lone file, and what is too large to be done beside others.
+        settings: how; its memory is that of all files together.
+        limits: what is read.
+        manifest: where every file that is finished is recorded.
+        worker: gives the network, of one thread, of each of as many workers as ``network`` has threads; asked
+            once for each number. None has one file done after the other.
         fail_fast: stop after the first file that fails.
-        on_tile: called after each tile with the number done and the number of all in this file.
+        on_tile: called after each tile of a file that is done alone, with the number done and of all.
+
+    Yields:
+        each result when it is there: in the order of the plan if there is one worker.
     """
-    for task in work.tasks:
-        result = (
-            Result(task.source, task.target, "skipped")
-            if task.done
-            else _do(task, network, settings, on_tile)
-        )
-        yield result
-        if fail_fast and result.status == "failed":
-            return
-
-
-def _do(
-    task: Task, network: Network, settings: Settings, on_tile: Callable[[int, int], None] | None
-) -> Result:
-    start = time.perf_counter()
-    result = Result(task.source, task.target, "failed")
+    job = Job(limits or Limits(), manifest)
+    # Once: what is free gets less with what we take ourselves.
+    settings = replace(settings, memory=settings.memory or default_budget())
+    for folder in {Path(task.target).parent for task in work.pending if task.target != STREAM}:
+        with suppress(OSError):
+            remove_leftovers(folder, shared=True)
+    workers = min(network.threads, len(work.pending))
+    whole = _Alone(network, settings, on_tile or (lambda _done, _total: None))
+    if worker is None or workers < 2:
+        results = _one_by_one(work, job, whole)
+    else:
+        results = _side_by_side(work, job, whole, worker, workers)
     try:
-        image = _read(task.source, settings.max_pixels)
-        result = replace(result, size=image.size, notes=image.notes)
-        format = image.format if task.target == STREAM else format_of(task.target)  # noqa: A001
-        check_target(image, format)
-        result = replace(result, notes=(*image.notes, *lost(image, format)))
-        pixels, level = network.clean(
-            image.pixels,
-            settings.sigma,
-            strength=settings.strength,
-            alpha=image.alpha,
-            tile=settings.tile,
-            on_tile=on_tile,
-        )
-        _write(task, encode(image, pixels, format))
-        result = replace(result, status="done", sigma=level)
-    except UnnoiseError as error:
-        result = replace(result, error=_named(task, str(error)), code=error.code, hint=error.hint)
-    except MemoryError as error:
-        # Tiles were made smaller already, where that is possible.
-        hint = "Cut the picture into parts, or close other programs."
-        result = replace(result, error=_named(task, f"out of memory: {error}"), code="memory", hint=hint)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        # One file must not end the batch, whatever it holds.
-        logger.debug("%s", task.source, exc_info=True)
-        reason = f"internal error: {type(error).__name__}: {error}"
-        result = replace(result, error=_named(task, reason), code="internal")
-    return replace(result, seconds=round(time.perf_counter() - start, 3))
+        for result in results:
+            yield result
+            if fail_fast and result.status == "failed":
+                return
+    finally:
+        results.close()
 
 
-def _named(task: Task, reason: str) -> str:
-    """The reason with the source's name before it, once: some reasons begin with it or its full path."""
-    for name in (task.source, os.path.realpath(task.source)):
-        reason = reason.removeprefix(f"{name}: ")
-    return f"{task.source}: {reason}"
-
-
-def _read(source: str, max_pixels: int) -> Image:
-    return read(sys.stdin.buffer.read() if source == STREAM else source, max_pixels=max_pixels)
-
-
-def _write(task: Task, data: bytes) -> None:
-    if task.target == STREAM:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    target = Path(task.target)
-    if os.path.lexists(target) and not task.may_replace:
-        raise ImageError(f"{target}: exists already", hint="It was made meanwhile; use --overwrite.")
+def _recorded(task: Task, job: Job, result: Result) -> Result:
+    """What failed is recorded here; what was done, before it took its place."""
+    if result.status != "failed" or job.manifest is None:
+        return result
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        job.manifest.failed(task, result.told)
     except OSError as error:
-        raise ImageError(f"{target.parent}: cannot be made: {error.strerror}") from error
-    save(target, data)
+        note = f"{job.manifest.path}: cannot be written: {error.strerror or error}"
+        return replace(result, notes=(*result.notes, note))
+    return result
+
+
+# --- one by one ------------------------------------------------------------------------------------
+
+
+class _Alone:
+    """The turn of a file that nothing else is done beside."""
+
+    def __init__(self, network: Network, settings: Settings, on_tile: OnTile) -> None:
+        self.network = network
+        self.settings = settings
+        self.on_tile = on_tile
+
+    def expect(self, size: int) -> None:
+        pass
+
+    def footprint(self, image: Image) -> int:  # noqa: ARG002
+        return 0
+
+
+def _one_by_one(work: Plan, job: Job, turn: _Alone) -> Results:
+    for task in work.tasks:
+        if task.done:
+            yield Result(task.source, task.target, "skipped")
+        else:
+            yield _recorded(task, job, clean_file(task, job, turn))
+
+
+# --- side by side ----------------------------------------------------------------------------------
+
+
+class _Gate:
+    """Lets in any number beside each other, or one alone; who waits to be alone is next."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._changed = threading.Condition()
+        self._beside = 0
+        self._waiting = 0
+        self._alone = False
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        with self._changed:
+            self._wait(lambda: not self._alone and not self._waiting)
+            self._beside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting += 1
+            try:
+                self._wait(lambda: not self._alone and not self._beside)
+            finally:
+                self._waiting -= 1
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+    def _wait(self, is_free: Callable[[], bool]) -> None:
+        while not is_free():
+            if self._stop.is_set():
+                raise _Stopped
+            self._changed.wait(_PATIENCE)
+
+
+class _Beside:
+    """The turn of a file beside others, which may take ``share`` bytes."""
+
+    def __init__(self, network: Network, settings: Settings, share: int, check: Callable[[], None]) -> None:
+        self.network = network
+        self.settings = replace(settings, memory=share + PROGRAM)
+        self._share = share
+        self._check = check
+
+    def expect(self, size: int) -> None:
+        # Not waiting here and now: who reads may hold a lock that others need to come to their end.
+        if size > self._share:
+            raise TooLarge
+
+    def footprint(self, image: Image) -> int:
+        return footprint(self.network, image, self.settings)
+
+    def on_tile(self, done: int, total: int) -> None:  # noqa: ARG002
+        self._check()
+
+
+def _side_by_side(
+    work: Plan, job: Job, whole: _Alone, worker: Callable[[int], Network], workers: int
+) -> Results:
+    yield from (Result(task.source, task.target, "skipped") for task in work.tasks if task.done)
+    waiting = deque(work.pending)
+    results: Arrivals = queue.SimpleQueue()
+    stop = threading.Event()
+    gate = _Gate(stop)
+    share = max(0, (whole.settings.memory or 0) - PROGRAM) // workers
+
+    def check() -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    def on_tile(done: int, total: int) -> None:
+        check()
+        whole.on_tile(done, total)
+
+    def do(task: Task, network: Network) -> Result:
+        notes: tuple[str, ...] = ()
+        try:
+            with gate.beside():
+                result = clean_file(task, job, _Beside(network, whole.settings, share, check))
+            if result.code != "memory":
+                return result
+            notes = ("out of memory beside other files; done again alone",)
+        except TooLarge:
+            pass
+        with gate.alone():
+            result = clean_file(task, job, _Alone(whole.network, whole.settings, on_tile))
+        return replace(result, notes=(*result.notes, *notes))
+
+    def take(network: Network) -> None:
+        try:
+            while waiting and not stop.is_set():
+                try:
+                    task = waiting.popleft()
+                except IndexError:  # another was quicker
+                    break
+                results.put(_recorded(task, job, do(task, network)))
+        except _Stopped:
+            pass
+        except BaseException as error:
+            results.put(error)
+        finally:
+            results.put(None)
+
+    # Daemons: a read that hangs must not keep the process after a second Ctrl-C.
+    threads = [
+        threading.Thread(target=take, args=(worker(number),), daemon=True) for number in range(workers)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        yield from _arriving(results, workers)
+    except KeyboardInterrupt:
+        _end(stop, threads)
+        yield from _arrived(results)
+        raise
+    finally:
+        _end(stop, threads)
+
+
+def _end(stop: threading.Event, threads: list[threading.Thread]) -> None:
+    """Have all stop after the tile that they are at, and wait for them, once."""
+    if not stop.is_set():
+        stop.set()
+        for thread in threads:
+            if thread.ident is not None:  # it was started
+                thread.join()
+
+
+def _arriving(results: Arrivals, workers: int) -> Results:
+    while workers:
+        try:
+            item = results.get(timeout=_PATIENCE)  # without an end, Ctrl-C would wait on some systems
+        except queue.Empty:
+            continue
+        if item is None:
+            workers -= 1
+        elif isinstance(item, BaseException):
+            raise item
+        else:
+            yield item
+
+
+def _arrived(results: Arrivals) -> Results:
+    """What was finished before the end."""
+    while not results.empty():
+        item = results.get()
+        if isinstance(item, Result):
+            yield item

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from unnoise.errors import ConfigError
 from unnoise.formats import EXTENSIONS, IMAGE_SUFFIXES, format_of
+from unnoise.outputs import check_folders, check_names, check_space_for_all, listed
 
 STREAM = "-"
 """Stands for stdin as an input and for stdout as the output."""
@@ -26,8 +27,6 @@ FIELDS = ("{reldir}", "{stem}", "{ext}")
 """What a template may hold: the folder below the input, the name without its ending, the ending."""
 
 _TEMPORARY = (".tmp", ".temp", ".part", ".partial", ".crdownload", "~")
-_SHOWN = 5
-
 UNREADABLE = "folders that cannot be read"
 """The reason for passing over what nobody could look into."""
 
@@ -38,7 +37,7 @@ class Task:
 
     Attributes:
         source: path, or :data:`STREAM`; likewise ``target``.
-        done: its output was there and is kept.
+        done: its output is there and is kept.
         may_replace: its output may be replaced.
     """
 
@@ -55,10 +54,12 @@ class Plan:
     Attributes:
         tasks: in the order of the inputs.
         passed_over: why files in folders are left alone -> how many.
+        root: the folder below which all outputs lie, where the output names one.
     """
 
     tasks: tuple[Task, ...]
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    root: Path | None = None
 
     @property
     def pending(self) -> tuple[Task, ...]:
@@ -85,6 +86,7 @@ def plan(
     overwrite: bool = False,
     skip_existing: bool = False,
     in_place: bool = False,
+    resume: bool = False,
 ) -> Plan:
     """Work out which file becomes which.
 
@@ -94,33 +96,59 @@ def plan(
         overwrite: outputs that exist are replaced.
         skip_existing: inputs whose output exists are left out.
         in_place: every file is replaced by its result; ``output`` is None then.
+        resume: tasks whose output exists count as done until a manifest has been asked
+            (:func:`unnoise.manifest.settle`).
 
     Raises:
-        ConfigError: nothing to do, an input that is not there, or outputs that collide or exist.
+        ConfigError: nothing to do, an input that is not there, outputs that collide, exist, cannot be
+            written or will not fit.
     """
     if (output is None) != in_place:
         raise ConfigError("say where the results go", hint="Use either -o OUT or --in-place.")
+    if output == "" or "" in inputs:
+        raise ConfigError("an empty name names no file", hint="Use . for the folder that you are in.")
     if STREAM in inputs or output == STREAM:
-        return _plan_stream(inputs, output, overwrite=overwrite, skip_existing=skip_existing)
+        return _plan_stream(inputs, output, overwrite=overwrite, skip_existing=skip_existing or resume)
     passed_over: Counter[str] = Counter()
+    root = None
     if output is None:
         # A link's file is replaced, not the link: two names of it are one picture.
         found = _unique(_find(inputs, None, passed_over), os.path.realpath, passed_over)
         tasks = [Task(str(item.path), os.path.realpath(item.path), may_replace=True) for item in found]
     else:
         template = _template(output, inputs)
+        root = _root(template)
         # Resolving links would join two names, which may have an output each.
-        found = _unique(_find(inputs, _root(template), passed_over), os.path.abspath, passed_over)
+        found = _unique(_find(inputs, root, passed_over), os.path.abspath, passed_over)
         tasks = _tasks(template, found, passed_over)
         _check_collisions(tasks)
-        tasks = _check_existing(tasks, overwrite=overwrite, skip_existing=skip_existing)
+        check_names(task.target for task in tasks)
+        tasks = _check_existing(tasks, overwrite=overwrite, kept=skip_existing or resume)
     if not tasks:
         reasons = f" ({counted(passed_over)})" if passed_over else ""
         raise ConfigError(
             f"nothing to do: no images found{reasons}", hint=f"Images end in {', '.join(EXTENSIONS)}."
         )
-    _check_folders(tasks)
-    return Plan(tuple(tasks), dict(passed_over))
+    check_targets(tasks)
+    return Plan(tuple(tasks), dict(passed_over), root)
+
+
+def new_tasks(inputs: Sequence[str], output: str, passed_over: Counter[str]) -> list[Task]:
+    """What is in folders now, without a look at what is there already; for who looks again and again.
+
+    Args:
+        inputs: folders.
+        output: a folder or a template.
+        passed_over: why files are left alone is counted here.
+    """
+    template = _template(output, inputs)
+    found = _unique(_find(inputs, _root(template), passed_over), os.path.abspath, passed_over)
+    return _tasks(template, found, passed_over)
+
+
+def root_of(inputs: Sequence[str], output: str) -> Path | None:
+    """The folder below which all outputs lie, where the output names one."""
+    return _root(_template(output, inputs))
 
 
 def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool, skip_existing: bool) -> Plan:
@@ -136,11 +164,12 @@ def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool, 
         return Plan((Task(str(found[0].path), STREAM),))
     if output == STREAM:
         return Plan((Task(STREAM, STREAM),))
-    if any(name in output for name in FIELDS) or Path(output).is_dir():
+    if any(name in output for name in FIELDS) or os.path.isdir(output):  # noqa: PTH112
         raise ConfigError("a picture from stdin has no name", hint="Give the output file's name.")
     format_of(output)
-    tasks = _check_existing([Task(STREAM, output)], overwrite=overwrite, skip_existing=skip_existing)
-    _check_folders(tasks)
+    check_names([output])
+    tasks = _check_existing([Task(STREAM, output)], overwrite=overwrite, kept=skip_existing)
+    check_targets(tasks)
     return Plan(tuple(tasks))
 
 
@@ -163,8 +192,9 @@ def _template(output: str, inputs: Sequence[str]) -> str:
             format_of(output)  # says which endings there are
         return output
     path = Path(output)
-    is_folder = path.is_dir() or output.endswith(("/", os.sep))
-    one_file = len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_pattern(inputs[0])
+    # os.path: where a name is too long or a folder can be listed but not entered, pathlib's questions raise.
+    is_folder = os.path.isdir(path) or output.endswith(("/", os.sep))  # noqa: PTH112
+    one_file = len(inputs) == 1 and not os.path.isdir(inputs[0]) and not _is_pattern(inputs[0])  # noqa: PTH112
     if not is_folder and path.suffix.lower() in EXTENSIONS:
         if not one_file:
             raise ConfigError(
@@ -189,18 +219,21 @@ def _is_pattern(text: str) -> bool:
 
 def _find(inputs: Iterable[str], out: Path | None, passed_over: Counter[str]) -> Iterator[Found]:
     missing = []
+    inner = None if out is None else os.path.realpath(out)
     for text in inputs:
         path = Path(text)
-        if path.is_dir():
-            yield from _walk(path, path, None if out is None else out.resolve(), passed_over)
+        if os.path.isdir(path):  # noqa: PTH112
+            yield from _walk(path, inner, passed_over)
         elif _is_pattern(text):
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
             # A pattern such as ** matches folders too, and all that lies in them.
-            files = [match for match in matches if not match.is_dir()]
+            files = [match for match in matches if not os.path.isdir(match)]  # noqa: PTH112
             missing += [] if files else [text]
             base = _fixed_part(text)
             # Where it lies below the folder that is searched, an output folder is no input.
-            below = None if out is None or base.resolve() not in out.resolve().parents else out.resolve()
+            below = None if inner is None else Path(inner)
+            if below is not None and Path(os.path.realpath(base)) not in below.parents:
+                below = None
             for file in files:
                 if below is not None and below in Path(os.path.realpath(file)).parents:
                     passed_over["in the output folder"] += 1
@@ -213,7 +246,7 @@ def _find(inputs: Iterable[str], out: Path | None, passed_over: Counter[str]) ->
         else:
             missing.append(text)
     if missing:
-        raise ConfigError(f"no such file: {_listed(missing)}", hint="Check the names; nothing was done.")
+        raise ConfigError(f"no such file: {listed(missing)}", hint="Check the names; nothing was done.")
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -223,24 +256,27 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*parts[:magic])
 
 
-def _walk(folder: Path, base: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[Found]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        passed_over[UNREADABLE] += 1
-        return
-    for entry in entries:
-        # os.path: where a folder can be listed but not entered, pathlib's questions raise.
-        if os.path.isdir(entry) and not entry.name.startswith("."):  # noqa: PTH112
-            # Links to folders can lead round in a circle; an output folder is no input.
-            if entry.is_symlink():
-                passed_over["links to folders"] += 1
-            elif out is None or entry.resolve() != out:
-                yield from _walk(entry, base, out, passed_over)
+def _walk(base: Path, out: str | None, passed_over: Counter[str]) -> Iterator[Found]:
+    """All files below a folder, in the order of their names."""
+    waiting = [base]  # not by recursion: folders can be a thousand deep
+    while waiting:
+        entry = waiting.pop()
+        is_folder = os.path.isdir(entry)  # noqa: PTH112
+        if entry is not base and is_folder and entry.is_symlink() and not entry.name.startswith("."):
+            # Links to folders can lead round in a circle.
+            passed_over["links to folders"] += 1
+        elif entry is base or (is_folder and not entry.name.startswith(".")):
+            # An output folder is no input. It has its own name here, for it is no link.
+            is_output = out is not None and entry.name == os.path.basename(out)  # noqa: PTH119
+            if entry is base or not is_output or os.path.realpath(entry) != out:
+                try:
+                    waiting += sorted(entry.iterdir(), reverse=True)
+                except OSError:
+                    passed_over[UNREADABLE] += 1
         elif reason := _passed_over(entry):
             passed_over[reason] += 1
         else:
-            yield Found(entry, str(folder.relative_to(base)), named=False)
+            yield Found(entry, str(entry.parent.relative_to(base)), named=False)
 
 
 def _passed_over(path: Path) -> str:
@@ -303,39 +339,42 @@ def _check_collisions(tasks: Sequence[Task]) -> None:
         targets.setdefault(key, task.source)
     if clashes:
         raise ConfigError(
-            f"outputs collide: {_listed(clashes)}",
+            f"outputs collide: {listed(clashes)}",
             hint="Use another folder, or a template such as out/{reldir}/{stem}_clean{ext}.",
         )
 
 
-def _check_existing(tasks: Sequence[Task], *, overwrite: bool, skip_existing: bool) -> list[Task]:
+def _check_existing(tasks: Sequence[Task], *, overwrite: bool, kept: bool) -> list[Task]:
     there = {task.target for task in tasks if os.path.lexists(task.target)}
-    folders = [target for target in there if Path(target).is_dir()]
+    folders = [target for target in there if os.path.isdir(target)]  # noqa: PTH112
     if folders:
-        raise ConfigError(f"a folder is in the way: {_listed(folders)}", hint="Use another output.")
-    if there and not (overwrite or skip_existing):
+        raise ConfigError(f"a folder is in the way: {listed(sorted(folders))}", hint="Use another output.")
+    if there and not (overwrite or kept):
         raise ConfigError(
-            f"exists already: {_listed(sorted(there))}",
-            hint="Use --overwrite to replace, or --skip-existing to go on where you stopped.",
+            f"exists already: {listed(sorted(there))}",
+            hint="Use --overwrite to replace, --skip-existing to keep, --resume to go on where you stopped.",
         )
     return [
-        replace(task, done=skip_existing and task.target in there, may_replace=overwrite) for task in tasks
+        replace(
+            task,
+            # A link stays, and the file that it leads to is replaced.
+            target=os.path.realpath(task.target) if os.path.islink(task.target) else task.target,  # noqa: PTH114
+            done=kept and task.target in there,
+            may_replace=overwrite,
+        )
+        for task in tasks
     ]
 
 
-def _check_folders(tasks: Sequence[Task]) -> None:
-    """Rights are asked for before hours are spent."""
-    for parent in {Path(task.target).parent for task in tasks if not task.done}:
-        nearest = next(
-            folder for folder in (parent.absolute(), *parent.absolute().parents) if folder.exists()
-        )
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            raise ConfigError(f"{nearest}: cannot be written to", hint="Use another output folder.")
+def check_targets(tasks: Sequence[Task]) -> None:
+    """Ask for rights and space before hours are spent.
 
-
-def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    Raises:
+        ConfigError: an output that is not done cannot be written, or there is not enough room.
+    """
+    pending = [task for task in tasks if not task.done]
+    check_folders(task.target for task in pending)
+    check_space_for_all((task.source, task.target) for task in pending)
 
 
 def counted(numbers: Mapping[str, int]) -> str:

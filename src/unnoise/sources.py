@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from unnoise.codecs.tiff import refuse_preview
 from unnoise.errors import DataError, ImageError
-from unnoise.formats import IMAGE_SUFFIXES, refuse_preview
+from unnoise.formats import IMAGE_SUFFIXES
 
 #: The files by which a folder is known for a data set that this program wrote.
 MARKERS = ("dataset.json", "manifest.jsonl")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unnoise.console import Command, answer, as_json, emit, is_quiet, json_option, note
+from unnoise.console import Command, answer, answer_lines, as_json, emit, is_quiet, json_option, note
 
 if TYPE_CHECKING:
     from unnoise.filters import Denoiser
@@ -60,11 +60,12 @@ def compare(
         for method in judged.methods:
             emit({"record": "method", "split": "test", **scores.plain(method)})
     else:
-        answer(f"Searched on the validation split of {data}:\n{tables.searches_table(found.searches)}\n")
+        answer(f"Searched on the validation split of {data}:")
+        answer_lines(f"{tables.searches_table(found.searches)}\n")
         if grid and found.blur is not None:
             counts = dataset.info.counts
-            answer(f"{tables.blur_tables(found.blur, counts['valid'], counts['test'])}\n")
-        answer(tables.evaluation_text(judged))
+            answer_lines(f"{tables.blur_tables(found.blur, counts['valid'], counts['test'])}\n")
+        answer_lines(tables.evaluation_text(judged))
         for each in found.left_out:
             answer(f"left out: {each.name} {each.reason}")
     if output is not None:
@@ -117,7 +118,7 @@ def evaluate(
         for method in found.methods:
             emit({"record": "method", "split": split, **scores.plain(method)})
     else:
-        answer(tables.evaluation_text(found))
+        answer_lines(tables.evaluation_text(found))
     if output is not None:
         labels = [method.label for method in found.methods[1:]]
         _write_scores(output, found, dataset, list(zip(labels, chosen, strict=True)), split)

@@ -2,124 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from unnoise.commands.denoise_options import Request, request_options
 from unnoise.console import Command, answer, as_json, complain, emit, json_option, note, progress
-from unnoise.errors import EXIT_SOME_FAILED
+from unnoise.errors import EXIT_SOME_FAILED, ConfigError
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def _sigma(_ctx: click.Context, _param: click.Parameter, value: str) -> float | None:
-    if value == "auto":
-        return None
-    try:
-        sigma = float(value)
-    except ValueError:
-        sigma = -1.0
-    if not 0 <= sigma <= 100:
-        raise click.BadParameter(f"give 'auto' or a number from 0 to 100, got {value!r}")
-    return sigma
-
-
-def _finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):  # a range lets nan through
-        raise click.BadParameter(f"{value} is no number to work with")
-    return value
+    from unnoise.cleaning import Result
+    from unnoise.denoiser import Network
+    from unnoise.denoising import Settings
+    from unnoise.manifest import Manifest
+    from unnoise.planning import Plan
 
 
 @click.command(cls=Command)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "-o", "--output", metavar="OUT", help="File, folder, template such as out/{stem}_clean{ext}, or -."
-)
-@click.option("--in-place", is_flag=True, help="Replace every file by its result, instead of -o.")
-@click.option("--network", default="default", show_default=True, help="Name, .onnx file, or folder of a run.")
-@click.option(
-    "--sigma",
-    default="auto",
-    show_default=True,
-    callback=_sigma,
-    metavar="auto|0..100",
-    help="The noise's standard deviation on the 8-bit scale; auto estimates it for each picture.",
-)
-@click.option(
-    "--strength",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    callback=_finite,
-    help="0: the picture as it was; 1: the network's result.",
-)
-@click.option("--tile", type=click.IntRange(min=64), help="Longest side of a tile.  [default: the network's]")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Processor cores to use.  [default: all]")
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
-@click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists.")
-@click.option("--dry-run", is_flag=True, help="List what would become what, and stop.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails.")
-@click.option(
-    "--max-megapixels",
-    default=250.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    callback=_finite,
-    help="Refuse larger pictures before decoding.",
-)
+@request_options
 @json_option
-def denoise(
-    *,
-    inputs: tuple[str, ...],
-    output: str | None,
-    in_place: bool,
-    network: str,
-    sigma: float | None,
-    strength: float,
-    tile: int | None,
-    threads: int | None,
-    overwrite: bool,
-    skip_existing: bool,
-    dry_run: bool,
-    fail_fast: bool,
-    max_megapixels: float,
-) -> None:
+def denoise(**options: Any) -> None:
     """Take the noise out of images: files, folders, patterns, or - for stdin.
 
-    Size, transparency, colour profile, EXIF and resolution come back. A file that fails is named at the end,
-    and the exit status is then 1.
+    Sample type, size, transparency, colour profile, metadata and resolution come back. A file that fails is
+    named at the end, and the exit status is then 1.
     """
-    from dataclasses import asdict
+    from unnoise.planning import STREAM, plan
 
-    from unnoise.errors import ConfigError
-    from unnoise.planning import STREAM, UNREADABLE, counted, plan
-
-    if overwrite and skip_existing:
-        raise ConfigError("--overwrite and --skip-existing exclude each other", hint="Choose one.")
-    if as_json() and output == STREAM:
+    request = Request(**options)
+    request.check()
+    if as_json() and request.output == STREAM:
         raise ConfigError("stdout cannot hold both JSON and a picture", hint="Write the picture to a file.")
-    work = plan(inputs, output, overwrite=overwrite, skip_existing=skip_existing, in_place=in_place)
-    if work.passed_over:
-        note(f"passed over: {counted(work.passed_over)}")
-    if dry_run:
-        for task in work.tasks:
-            if as_json():
-                emit({"status": "skipped" if task.done else "planned", **asdict(task)})
-            else:
-                answer(f"{task.source} -> {task.target}{' (exists)' if task.done else ''}")
+    if request.watch:
+        _watch(request)
         return
-
-    from unnoise.denoiser import load
-    from unnoise.jobs import Settings, run
-
-    loaded = load(network, threads=threads)
-    level = "auto" if sigma is None else f"{sigma:g}"
-    note(
-        f"network {loaded.name} ({loaded.card.architecture}), sigma {level}, strength {strength:g}, "
-        f"tile {loaded.tile(tile) or 'none'}, threads {loaded.threads}"
+    work = plan(
+        request.inputs,
+        request.output,
+        overwrite=request.overwrite,
+        skip_existing=request.skip_existing,
+        in_place=request.in_place,
+        resume=request.resume,
     )
-    settings = Settings(sigma, strength, tile, int(max_megapixels * 1e6))
-    counts = {"done": 0, "failed": 0, "skipped": 0}
-    failures = []
+    _say_what_is_passed_over(work.passed_over)
+    if request.dry_run and not request.resume:
+        _list(work)
+        return
+    tools = _Tools.take(request, work.root)
+    if request.resume:
+        work = _settled(work, tools)
+    if request.dry_run:
+        _list(work)
+        return
+    tools.say_what_they_are()
+    tally = _Tally([task.source for task in work.tasks])
     try:
         with progress(len(work.tasks), unit="file") as bar:
 
@@ -127,30 +70,183 @@ def denoise(
                 if total > 1:
                     bar.set_postfix_str(f"tile {done}/{total}")
 
-            for result in run(work, loaded, settings, fail_fast=fail_fast, on_tile=show_tiles):
-                counts[result.status] += 1
-                if as_json():
-                    emit(asdict(result))
-                with bar.external_write_mode(file=sys.stderr):
-                    for remark in result.notes:
-                        note(f"{result.source}: {remark}")
-                    if result.status == "failed":
-                        failures.append(result)
-                    elif result.status == "done":
-                        told = "" if result.sigma is None else f" (sigma {result.sigma:.3g})"
-                        note(f"{result.source} -> {result.target}{told}")
-                bar.update()
+            with closing(tools.run(work, show_tiles)) as results:
+                for result in results:
+                    with bar.external_write_mode(file=sys.stderr):
+                        tally.add(result)
+                    bar.update()
     finally:  # after Ctrl-C, too
-        left = len(work.tasks) - sum(counts.values())
-        if len(work.tasks) > 1 or counts["skipped"]:
+        tally.summary()
+    tally.end(work.passed_over)
+
+
+def _watch(request: Request) -> None:
+    from unnoise.planning import root_of
+    from unnoise.watching import Watch
+
+    assert request.output is not None
+    root = root_of(request.inputs, request.output)
+    tools = _Tools.take(request, root)
+    watch = Watch(
+        request.inputs,
+        request.output,
+        interval=request.interval,
+        overwrite=request.overwrite,
+        manifest=tools.manifest,
+    )
+    tools.say_what_they_are()
+    note(f"watching {', '.join(request.inputs)}; Ctrl-C ends it")
+    tally = _Tally(None)
+    try:
+        with closing(watch.results(tools.run)) as results:
+            for result in results:
+                tally.add(result)
+                if result.status == "failed" and request.fail_fast:
+                    break
+    finally:  # Ctrl-C is how it ends
+        tally.summary()
+    tally.end(watch.passed_over)
+
+
+def _list(work: Plan) -> None:
+    for task in work.tasks:
+        if as_json():
+            emit({"status": "skipped" if task.done else "planned", **asdict(task)})
+        else:
+            answer(f"{task.source} -> {task.target}{' (exists)' if task.done else ''}")
+
+
+def _say_what_is_passed_over(passed_over: Mapping[str, int]) -> None:
+    from unnoise.planning import counted
+
+    if passed_over:
+        note(f"passed over: {counted(passed_over)}")
+
+
+def _settled(work: Plan, tools: _Tools) -> Plan:
+    from unnoise.manifest import settle
+
+    if tools.manifest is None:
+        raise ConfigError("--resume needs a manifest", hint="Say which with --manifest FILE.")
+    return settle(work, tools.manifest, overwrite=tools.request.overwrite)
+
+
+# --- what it is done with --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """All that files are denoised with.
+
+    Attributes:
+        worker: gives a network of one thread for each number.
+    """
+
+    request: Request
+    network: Network
+    settings: Settings
+    manifest: Manifest | None
+    worker: Callable[[int], Network]
+
+    @staticmethod
+    def take(request: Request, root: Path | None) -> _Tools:
+        """Load what was asked for; the manifest lies in ``root`` where nobody says otherwise."""
+        from unnoise.denoiser import load
+        from unnoise.manifest import Manifest, Recipe, check_place
+
+        def loaded(threads: int | None) -> Network:
+            return load(
+                request.network, threads=threads, backend=request.backend, precision=request.precision
+            )
+
+        place = request.manifest_in(root)
+        if place is not None:
+            check_place(place)
+        network = loaded(request.threads)
+        network.grid(1, 1, tile=request.tile)  # says what is wrong with the tile
+        recipe = Recipe(network.name, network.digest, request.parameters(), request.how())
+        manifest = None if place is None else Manifest(place, recipe)
+        return _Tools(request, network, request.settings(), manifest, cache(lambda _: loaded(1)))
+
+    def say_what_they_are(self) -> None:
+        """Network, device, precision, tile: what was resolved, before long work."""
+        from unnoise.memory import default_budget, readable
+
+        request, network, card = self.request, self.network, self.network.card
+        level = "auto" if request.sigma is None else f"{request.sigma:g}"
+        tile = card.fixed_size or request.tile or ("none" if card.whole_image else "by memory")
+        note(
+            f"network {network.name} ({card.architecture}), sigma {level}, strength {request.strength:g}, "
+            f"tile {tile}, threads {network.threads}, {network.backend} on the processor, "
+            f"{network.precision}, memory {readable(self.settings.memory or default_budget())}"
+        )
+        if self.manifest is not None:
+            note(f"manifest {self.manifest.path}")
+
+    def run(
+        self, work: Plan, on_tile: Callable[[int, int], None] | None = None
+    ) -> Generator[Result, None, None]:
+        """Do what was planned."""
+        from unnoise import jobs
+
+        return jobs.run(
+            work,
+            self.network,
+            self.settings,
+            limits=self.request.limits(),
+            manifest=self.manifest,
+            worker=self.worker,
+            fail_fast=self.request.fail_fast,
+            on_tile=on_tile,
+        )
+
+
+class _Tally:
+    """Counts what became of the files, and tells it as it comes.
+
+    Args:
+        sources: all in their order; None where there is no end, and failures are told at once.
+    """
+
+    def __init__(self, sources: Sequence[str] | None) -> None:
+        self._order = None if sources is None else {source: at for at, source in enumerate(sources)}
+        self._counts = {"done": 0, "failed": 0, "skipped": 0}
+        self._failures: list[Result] = []
+
+    def add(self, result: Result) -> None:
+        """Tell of one."""
+        self._counts[result.status] += 1
+        if as_json():
+            emit(asdict(result))
+        for remark in result.notes:
+            note(f"{result.source}: {remark}")
+        if result.status == "failed":
+            self._failures.append(result)
+            if self._order is None:
+                complain(result.error, result.hint)
+        elif result.status == "done":
+            told = "" if result.sigma is None else f" (sigma {result.sigma:.3g})"
+            note(f"{result.source} -> {result.target}{told}")
+
+    def summary(self) -> None:
+        """What became of all, and each failure by name where that was not told yet."""
+        counts, order = self._counts, self._order
+        left = 0 if order is None else len(order) - sum(counts.values())
+        if order is None or len(order) > 1 or counts["skipped"]:
             note(
                 f"{counts['done']} done, {counts['skipped']} existed already, {counts['failed']} failed"
-                + (f", {left} not begun" if left else "")
+                + (f", {left} not done" if left > 0 else "")
             )
-        for failure in failures:
-            complain(failure.error, failure.hint)
-    unreadable = work.passed_over.get(UNREADABLE, 0)
-    if unreadable:
-        complain(f"{unreadable} {UNREADABLE}", "Check the rights.")
-    if failures or unreadable:
-        raise click.exceptions.Exit(EXIT_SOME_FAILED)
+        if order is not None:
+            for failure in sorted(self._failures, key=lambda failure: order.get(failure.source, 0)):
+                complain(failure.error, failure.hint)
+
+    def end(self, passed_over: Mapping[str, int]) -> None:
+        """Raise the exit status that the failures ask for."""
+        from unnoise.planning import UNREADABLE
+
+        unreadable = passed_over.get(UNREADABLE, 0)
+        if unreadable:
+            complain(f"{unreadable} {UNREADABLE}", "Check the rights.")
+        if self._failures or unreadable:
+            raise click.exceptions.Exit(EXIT_SOME_FAILED)

@@ -10,12 +10,13 @@ import click
 from unnoise.console import (
     Command,
     answer,
+    answer_lines,
     as_json,
     emit,
     is_quiet,
     json_option,
     needs_training_extra,
-    note,
+    note_lines,
 )
 
 
@@ -54,9 +55,9 @@ def experiment(*, only_plan: bool, **options: Any) -> None:
         if as_json():
             emit({"status": "planned", "plan": describe(config).splitlines()})
         else:
-            answer(describe(config))
+            answer_lines(describe(config))
         return
-    report = run_experiment(config, log=note, progress=not is_quiet())
+    report = run_experiment(config, log=note_lines, progress=not is_quiet())
     if as_json():
         emit({"status": "done", "report": str(report), "results": str(report.with_name("results.json"))})
     else:
