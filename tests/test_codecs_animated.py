@@ -153,6 +153,11 @@ def test_a_full_frame_after_one_that_is_taken_away_is_not_transparent() -> None:
     assert [found.alpha for found in frames] == [None] * 3
 
 
+def test_a_full_frame_with_holes_after_one_that_is_taken_away_is_transparent_there() -> None:
+    frames = read(gif((2, 1), part(["rg"], disposal=2), part(["g."])), GIF)
+    assert [shown(found)[0] for found in frames] == [[R, G], [G, None]]
+
+
 def test_each_frame_may_have_its_own_palette_and_none_may_be_there() -> None:
     own = bytes([9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1])
     frames = read(gif((2, 1), part(["kr"], palette=own), part(["kr"])), GIF)
@@ -622,6 +627,9 @@ def test_sizes_count_before_anything_is_decoded() -> None:
             codec.read(io.BytesIO(data), limits)
     for data, codec in cases[1:5]:
         assert read(data, codec)
+    beside = part(["r" * 30] * 30, (5, 5))  # of which nothing is shown
+    with pytest.raises(ImageError, match="larger than the picture"):
+        GIF.read(io.BytesIO(gif((2, 2), part(["rr"]), beside, beside)), limits)
 
 
 def test_a_million_frames_or_blocks_take_no_time() -> None:

@@ -34,7 +34,7 @@ imagecodecs = importlib.import_module("imagecodecs")
 needs_heif = pytest.mark.skipif(pillow_heif is None, reason="pillow-heif (the extra 'heif') is not installed")
 
 SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
-ORIENTED_XMP = b"<x xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation='%d'/>"
+ORIENTED_XMP = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/>'
 
 
 def read(data: bytes, codec: Codec, limits: Limits | None = None) -> list[Image]:

@@ -162,20 +162,36 @@ def test_unusual_sampling_factors_are_read(factors: list[tuple[int, int]]) -> No
 
 
 def grey_of_factors(factors: list[tuple[int, int]], size: tuple[int, int] = (33, 17)) -> bytes:
-    """A grey RGB picture of any sampling factors, written by hand with the usual Huffman tables."""
-    data = bytearray(stored(PIL.Image.new("RGB", (8, 8), (128, 128, 128)), subsampling=0))
-    frame = data.index(b"\xff\xc0")
+    """A grey RGB or CMYK picture of any sampling factors, written by hand with the usual Huffman tables."""
+    flat = (
+        PIL.Image.new("RGB", (8, 8), (128,) * 3)
+        if len(factors) == 3
+        else PIL.Image.new("CMYK", (8, 8), (127,) * 4)
+    )
+    data = bytearray(stored(flat, subsampling=0))
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
     struct.pack_into(">HH", data, frame + 5, *size[::-1])
     for i, (across, down) in enumerate(factors):
         data[frame + 11 + 3 * i] = across << 4 | down
     most_across, most_down = (max(pair[i] for pair in factors) for i in (0, 1))
     units = -(-size[0] // (8 * most_across)) * -(-size[1] // (8 * most_down))
     # No change of the mean, end of block: 00 1010 in the tables for luma, 00 00 in those for chroma.
-    unit = "".join(("001010" if i == 0 else "0000") * (h * v) for i, (h, v) in enumerate(factors))
+    codes = ["0000" if data[scan + 6 + 2 * i] else "001010" for i in range(len(factors))]
+    unit = "".join(code * (h * v) for code, (h, v) in zip(codes, factors, strict=True))
     bits = unit * units + "1" * (-len(unit) * units % 8)
     coded = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
-    scan = data.index(b"\xff\xda")
-    return bytes(data[: scan + 14]) + coded + b"\xff\xd9"
+    return bytes(data[: scan + 2 + data[scan + 3]]) + coded + b"\xff\xd9"
+
+
+def test_unusual_sampling_factors_of_cmyk_are_not_inverted() -> None:
+    usual, unusual = ([(1, 1)] * 4, [(3, 1), (1, 1), (1, 1), (3, 1)])
+    profiled = [
+        with_segments(grey_of_factors(factors), segment(0xE2, b"ICC_PROFILE\0\1\1" + printer()))
+        for factors in (usual, unusual)
+    ]
+    assert read(profiled[0]).notes == ("CMYK converted to sRGB",)
+    assert len(read(profiled[1]).notes) == 2
+    np.testing.assert_array_equal(read(profiled[1]).samples[:], read(profiled[0]).samples[:])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (7, 9), (8, 8), (17, 16)])
@@ -404,12 +420,15 @@ def test_oddities_cost_no_pixel(name: str) -> None:
 
 
 def test_an_oddity_does_not_change_how_colours_are_meant() -> None:
-    adobe = VARIANTS["RGB"]
+    adobe = bytearray(VARIANTS["RGB"])
+    frame, scan = adobe.index(b"\xff\xc0"), adobe.index(b"\xff\xda")
+    for i in range(3):  # which would mean YCbCr if it weren't for the Adobe marker
+        adobe[frame + 10 + 3 * i] = adobe[scan + 5 + 2 * i] = i + 1
     jfif = bytearray(VARIANTS["4:4:4"])
     frame, scan = jfif.index(b"\xff\xc0"), jfif.index(b"\xff\xda")
     for i, letter in enumerate(b"RGB"):  # which would mean RGB if it weren't for JFIF
         jfif[frame + 10 + 3 * i] = jfif[scan + 5 + 2 * i] = letter
-    for data in (adobe, bytes(jfif)):
+    for data in (bytes(adobe), bytes(jfif)):
         np.testing.assert_array_equal(read(data).samples[:], by_pillow(data))
         np.testing.assert_array_equal(read(data[:-2]).samples[:], by_pillow(data))
 
@@ -479,6 +498,14 @@ def test_kinds_and_faults_are_refused_by_name(name: str) -> None:
         read(data)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+def test_so_many_scans_are_refused() -> None:
+    data = VARIANTS["progressive"]
+    scans = jpeg_segments.structure(data).scans
+    again = data[scans[-2].end : scans[-1].end]  # the last one, with its tables
+    with pytest.raises(ImageError, match="more scans than any program writes"):
+        read(data[:-2] + again * 120 + b"\xff\xd9")
 
 
 def test_size_is_judged_before_anything_is_decoded() -> None:

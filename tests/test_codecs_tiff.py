@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import itertools
 import json
@@ -11,12 +12,14 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+import simplejpeg
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -337,6 +340,12 @@ def test_white_as_zero_is_inverted_and_comes_back_so(dtype: str) -> None:
     assert tags_of(again)[262] == 0
 
 
+def test_tags_about_the_range_go_where_the_depth_changes() -> None:
+    extra = [(281, 3, 1, 1, True)]
+    assert 281 in tags_of(written(image(stored(noise((8, 8)), extratags=extra))))
+    assert 281 not in tags_of(written(image(stored(noise((8, 8)) & 1, bitspersample=1, extratags=extra))))
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_few_bits_are_expanded(bits: int, channels: int) -> None:
@@ -559,6 +568,7 @@ def test_stacks_that_only_the_description_tells_of(how: dict[str, Any], one_dire
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(again)), stack)
     with tifffile.TiffFile(io.BytesIO(again)) as file:
         assert len(file.pages) == 5
+        assert [270 in page.tags for page in file.pages] == [True, False, False, False, False]
         # ImageJ takes all pictures from behind the first one and looks at no further directory.
         offsets = [page.dataoffsets[0] for page in file.pages]
         assert np.diff(offsets).tolist() == [13 * 17 * 2] * 4
@@ -662,6 +672,19 @@ def test_overlapping_bands_decode_each_block_once(
         np.testing.assert_array_equal(found.samples[low:high], samples[low:high, :, :3])
         np.testing.assert_array_equal(found.alpha[top : top + 64], samples[top : top + 64, :, 3])
     assert len(decoded) == (3 * 16 if tile else 128)
+
+
+@pytest.mark.usefixtures("windows")
+def test_rows_of_several_pages_may_be_read_at_once() -> None:
+    pages = noise((4, 200, 150))
+    found = images(stored(pages, photometric="minisblack", compression="zlib", rowsperstrip=2))
+
+    def same(number: int) -> bool:
+        parts = [found[number].samples[top : top + 3] for top in range(0, 200, 3)]
+        return np.array_equal(np.concatenate(parts)[..., 0], pages[number])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, [0, 1, 2, 3, 0, 1, 2, 3]))
 
 
 @pytest.mark.usefixtures("windows")
@@ -1085,6 +1108,51 @@ def test_a_tile_does_not_inflate_beyond_its_size() -> None:
     with pytest.raises(ImageError, match="strip 0"):
         images(by_hand(tags, bomb))
     assert time.process_time() - began < 1
+
+
+def test_a_giant_tile_or_jpeg_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_rows, "decoded", lambda *_, **__: pytest.fail("decoded"))
+    tile = {322: (4, 1, 32_768), 323: (4, 1, 32_768), 324: (4, 1, 8), 325: (4, 1, 9)}
+    with pytest.raises(ImageError, match="tiles of 32768 × 32768"):
+        images(by_hand(GREY | {259: (3, 1, 8)} | tile, bytes(8)), Limits())
+    monkeypatch.undo()
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("decoded"))
+    data = bytearray(by_pillow(PIL.Image.fromarray(smooth()), compression="jpeg"))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = b"\xf0\0\xf0\0"
+    with pytest.raises(ImageError, match="61440 × 61440"):
+        images(bytes(data))
+
+
+def test_a_failing_disk_is_said() -> None:
+    class Disk(io.BytesIO):
+        broken = False
+
+        def read(self, count: int | None = -1) -> bytes:
+            if self.broken:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(count)
+
+    file = Disk(stored(noise((64, 64, 3)), photometric="rgb"))
+    limits = Limits(max_pixels=10**6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiff, "WHOLE_PIXELS", 0)
+        (found,) = TIFF.read(file, limits).images
+    file.broken = True
+    with pytest.raises(ImageError, match="Input/output error"):
+        found.samples[0:5]
+    with pytest.raises(ImageError, match="Input/output error"):
+        TIFF.read(file, limits)
+
+
+def test_of_a_directory_that_is_cut_off_the_picture_is_not_given_out() -> None:
+    data = written(Image(noise((4, 4, 1)), "png", metadata=Metadata(exif=exif_block())))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (at,) = struct.unpack_from("<I", data, file.pages[0].tags[34665].offset + 8)
+    with pytest.raises(ImageError, match="too early"):
+        images(data[:at])
+    found = image(data[:at], Limits(allow_truncated=True))
+    assert found.notes == ("broken or monstrous metadata dropped",)
 
 
 def test_many_pages_of_the_same_few_bytes_are_a_bomb(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -345,3 +345,25 @@ def test_pixels_are_float32_from_black_to_white() -> None:
 def test_a_linear_profile_is_noticed() -> None:
     image = replace(picture("tiff", 5, 4, 3), metadata=Metadata(icc=SRGB))
     assert not images.read(stored("tiff", image)).linear
+
+
+@pytest.mark.parametrize("name", ["png", "tiff", "bmp", "jpeg", "webp"])
+def test_a_white_that_a_format_does_not_know_is_stretched(name: str) -> None:
+    grey = np.linspace(0, 100, 20 * 20).reshape(20, 20, 1).astype(np.uint8)
+    image = Image(grey.repeat(3, axis=2), "pnm", 100.0)
+    expected = image.pixels
+    back = images.read(stored(name, image))
+    assert np.abs(back.pixels - expected).max() < (0.05 if name == "jpeg" else 0.003)
+    if name in ("png", "tiff"):
+        alpha = Image(
+            (grey.astype(np.uint16) * 10), "avif", 1023.0, alpha=grey[:, :, 0].astype(np.uint16) * 10
+        )
+        made = images.read(stored(name, alpha))
+        np.testing.assert_allclose(np.asarray(made.alpha) / 65535, grey[:, :, 0] / 102.3, atol=1e-4)
+
+
+def test_a_white_of_its_own_stays() -> None:
+    image = Image(samples(9, 9, 1, dtype="uint16") % 1024, "pnm", 1023.0, options={"maxval": "1023"})
+    back = images.read(stored("pnm", image))
+    assert back.white == 1023
+    np.testing.assert_array_equal(back.samples[0:9], image.samples[0:9])

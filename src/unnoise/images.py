@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from unnoise.codecs.base import MAX_PIXELS, Frame, Image, Limits, Samples, Stack
+from unnoise.codecs.ranges import full_range
 from unnoise.errors import ImageError
 from unnoise.files import replacing
 from unnoise.formats import CODECS, EXTENSIONS, format_of, sniff
@@ -149,7 +150,7 @@ def read(source: Source, limits: Limits | None = None) -> Image:
     if document.count > 1:
         document.__exit__(None, None, None)
         raise ImageError(
-            f"holds {document.count} frames", hint="Go through them: with unnoise.open(path) as document."
+            f"holds {document.count} frames", hint="Go through them: with unnoise.images.open(path) as document."
         )
     image = next(iter(document))
     if hasattr(image.samples, "flags"):  # an array needs no open file behind it
@@ -222,6 +223,8 @@ def store(file: BinaryIO, name: str, frames: Iterable[Frame], count: int) -> Non
     write = CODECS[name].write
     if write is None:
         raise ImageError(f"{CODECS[name].title} is only read here, not written", hint="Write PNG or TIFF.")
+    if not CODECS[name].any_white:
+        frames = (full_range(image, bands) for image, bands in frames)
     write(file, frames, count)
 
 

@@ -368,4 +368,5 @@ AVIF = Codec(
     several=True,
     resolution=False,
     lost=lost_in_avif,
+    any_white=True,
 )

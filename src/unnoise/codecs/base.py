@@ -164,6 +164,7 @@ class Codec:
         alpha: whether it can hold transparency.
         several: whether it can hold more than one frame.
         resolution: whether it has a place for it, beside EXIF.
+        any_white: whether it stores samples whose white is not the largest of their dtype as they are.
         lost: what of an image that the format can hold it has no place for, as notes for a person.
     """
 
@@ -177,6 +178,7 @@ class Codec:
     alpha: bool
     several: bool = False
     resolution: bool = True
+    any_white: bool = False
     lost: Callable[[Image], tuple[str, ...]] = _nothing_lost
 
 

@@ -31,7 +31,6 @@ from unnoise.codecs.bmp_layout import (
     layout_of,
     truncated,
 )
-from unnoise.codecs.ranges import full_range
 from unnoise.errors import ImageError
 
 ByteArray = npt.NDArray[np.uint8]
@@ -215,7 +214,7 @@ def write(file: BinaryIO, frames: Iterable[Frame], count: int) -> None:  # noqa:
         file.write(head)
         width, height = image.size
         top = 0
-        for band in with_alpha(image, full_range(image, bands)):
+        for band in with_alpha(image, bands):
             rows = np.zeros((len(band), row_bytes), np.uint8)
             rows[:, : width * bits // 8] = _packed(band, bits)[::-1].reshape(len(band), -1)
             top += len(band)

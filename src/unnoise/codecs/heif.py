@@ -206,4 +206,5 @@ HEIC = Codec(
     alpha=True,
     resolution=False,
     lost=lost_in_heic,
+    any_white=True,
 )

@@ -30,7 +30,6 @@ from unnoise.codecs.png_chunks import (
 )
 from unnoise.codecs.png_frames import Look, Picture, composed, fill, uncovered
 from unnoise.codecs.png_rows import deflated, regrouped, rows_at_once
-from unnoise.codecs.ranges import full_range
 from unnoise.codecs.timing import delay_of, plays_of, timing
 from unnoise.errors import ImageError
 from unnoise.metadata import turned
@@ -136,7 +135,7 @@ def write(file: BinaryIO, frames: Iterable[Frame], count: int) -> None:
         if count > 1 and (number or not still):
             file.write(chunk(b"fcTL", struct.pack(">I", sequence) + _fctl(image)))
             sequence += 1
-        rows = regrouped(with_alpha(image, full_range(image, bands)), rows_at_once(_row_bytes(image)))
+        rows = regrouped(with_alpha(image, bands), rows_at_once(_row_bytes(image)))
         for data in deflated(rows):
             if number:
                 file.write(chunk(b"fdAT", struct.pack(">I", sequence) + data))

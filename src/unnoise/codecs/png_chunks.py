@@ -362,9 +362,8 @@ class _Scan:
             raise damaged("fcTL of the wrong size")
         else:
             self._in_sequence(body[:4])
-            self._control(
-                Control(*struct.unpack(">IIII", body[4:20]), struct.unpack(">HH", body[20:24]), *body[24:])
-            )
+            width, height, left, top, delay, unit, dispose, blend = struct.unpack(">IIIIHHBB", body[4:])
+            self._control(Control(width, height, left, top, (delay, unit), dispose, blend))
 
     def _control(self, control: Control) -> None:
         header, parts = self.found.header, self.found.parts

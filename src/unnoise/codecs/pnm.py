@@ -306,4 +306,5 @@ PNM = Codec(
     several=True,
     resolution=False,
     lost=lost,
+    any_white=True,
 )

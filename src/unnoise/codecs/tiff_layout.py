@@ -263,8 +263,7 @@ def merged(form: Layout, where: Places) -> tuple[Layout, Places]:
     offsets, counts = where.offsets, where.counts
     if form.tiled or form.compression != "none" or form.down == 1:
         return form, where
-    exact = (counts[:, :-1] == form.block[1] * form.row_bytes).all()
-    if not exact or (offsets[:, 1:] != offsets[:, :-1] + counts[:, :-1]).any():
+    if (offsets[:, 1:] != offsets[:, :-1] + counts[:, :-1]).any():
         return form, where
     one = Layout(**{**form.__dict__, "block": (form.width, form.height)})
     return one, Places(offsets[:, :1], counts.sum(axis=1, keepdims=True))

@@ -119,10 +119,7 @@ def tags(image: Image) -> Tree:
         for tag, value in _exif(about.exif).items()
         if tag not in _STORAGE or isinstance(value, dict)
     }
-    if own.keys() & {Tag.X_RESOLUTION, Tag.Y_RESOLUTION}:
-        # "No unit" is told by leaving the unit out, too.
-        tree.pop(Tag.RESOLUTION_UNIT, None)
-    elif about.dpi:
+    if about.dpi and not own.keys() & {Tag.X_RESOLUTION, Tag.Y_RESOLUTION}:
         tree |= _resolution(about.dpi)
     tree |= own
     if about.icc:

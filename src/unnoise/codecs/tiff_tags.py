@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -175,6 +176,7 @@ class Structure:
             ImageError: there is none.
         """
         self.file = file
+        self._reading = threading.Lock()  # rows of several pages may be asked for at once
         self.size = file.seek(0, io.SEEK_END)
         head = self.read(0, min(16, self.size))
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -201,8 +203,9 @@ class Structure:
         """
         if at < 0 or count < 0 or at + count > self.size:
             raise cut_off()
-        self.file.seek(at)
-        data = self.file.read(count)
+        with self._reading:
+            self.file.seek(at)
+            data = self.file.read(count)
         if len(data) != count:
             raise cut_off()
         return data
@@ -330,7 +333,6 @@ def packed(tree: Tree, order: str, big: bool, at: int) -> bytes:
     """
     number, entry, pointer = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     inline = struct.calcsize("=" + pointer)
-    head = bytearray(struct.pack(order + number, len(tree)))
     start = at + pointer_at(tree, big) + inline
     behind = bytearray()
 
@@ -340,7 +342,9 @@ def packed(tree: Tree, order: str, big: bool, at: int) -> bytes:
         behind.extend(data)
         return where
 
-    for tag, value in sorted(tree.items()):
+    fields: dict[int, bytes] = {}
+    # Values last: where a file is cut off, one of them is missing, which is noticed.
+    for tag, value in sorted(tree.items(), key=lambda item: (not isinstance(item[1], dict), item[0])):
         if isinstance(value, dict):
             behind.extend(bytes((start + len(behind)) % 2))
             kind, count = Kind.DIRECTORY8.value if big else Kind.LONG.value, 1
@@ -352,8 +356,9 @@ def packed(tree: Tree, order: str, big: bool, at: int) -> bytes:
             else:
                 data = _swapped(kind, value.data) if order == ">" else value.data
                 field = data.ljust(inline, b"\0") if len(data) <= inline else put(data)
-        head += struct.pack(order + entry, tag, kind, count) + field
-    return bytes(head + bytes(inline) + behind)
+        fields[tag] = struct.pack(order + entry, tag, kind, count) + field
+    head = struct.pack(order + number, len(tree)) + b"".join(fields[tag] for tag in sorted(fields))
+    return head + bytes(inline) + bytes(behind)
 
 
 def pointer_at(tree: Tree, big: bool) -> int:
