@@ -273,6 +273,10 @@ def test_formats_that_cannot_hold_a_picture_say_so() -> None:
         with pytest.raises(ImageError, match=said) as caught:
             images.check_target(image, name)
         assert caught.value.hint
+    multiplied = replace(picture("tiff", 4, 4, 3, alpha=True), options={"alpha": "associated"})
+    images.check_target(multiplied, "tiff")
+    with pytest.raises(ImageError, match="associated alpha"):
+        images.check_target(multiplied, "png")
     with pytest.raises(ImageError, match="holds one picture, this file has 3"):
         images.check_target(picture("tiff", 4, 4, 3), "jpeg", 3)
 

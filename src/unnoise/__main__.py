@@ -21,6 +21,8 @@ def run() -> NoReturn:
     taken = [number for number in ended_by if number and signal.getsignal(number) is not signal.SIG_IGN]
     for number in taken:
         signal.signal(number, _leave)
+    # Before numpy comes: its matrices are small here, and its threads would only get in the way of others.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from unnoise import process
     from unnoise.cli import main
 

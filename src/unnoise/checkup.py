@@ -36,7 +36,6 @@ RUNTIME = {
     "opencv-python-headless": "cv2",
     "Pillow": "PIL",
     "simplejpeg": "simplejpeg",
-    "tifffile": "tifffile",
     "tqdm": "tqdm",
 }
 """Distribution -> the module that shows whether it loads."""

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from unnoise.codecs.animated import GIF, WEBP
 from unnoise.codecs.base import COPY_AGAIN, Codec
-from unnoise.codecs.gif import lost_in_gif
 from unnoise.codecs.heif import AVIF, HEIC
 from unnoise.codecs.jpeg import JPEG
-from unnoise.codecs.jpeg_metadata import lost as lost_in_jpeg
 from unnoise.codecs.plain import BMP, PNM
 from unnoise.codecs.png import PNG
 from unnoise.codecs.tiff import TIFF
-from unnoise.codecs.tiff import lost as lost_in_tiff
 from unnoise.errors import ConfigError, ImageError
 
 CODECS: dict[str, Codec] = {
     "png": PNG,
-    "jpeg": replace(JPEG, lost=lost_in_jpeg),
-    "tiff": replace(TIFF, lost=lost_in_tiff),
+    "jpeg": JPEG,
+    "tiff": TIFF,
     "webp": WEBP,
-    "gif": replace(GIF, lost=lost_in_gif),
+    "gif": GIF,
     "bmp": BMP,
     "pnm": PNM,
     "avif": AVIF,

@@ -150,7 +150,8 @@ def read(source: Source, limits: Limits | None = None) -> Image:
     if document.count > 1:
         document.__exit__(None, None, None)
         raise ImageError(
-            f"holds {document.count} frames", hint="Go through them: with unnoise.images.open(path) as document."
+            f"holds {document.count} frames",
+            hint="Go through them: with unnoise.images.open(path) as document: ...",
         )
     image = next(iter(document))
     if hasattr(image.samples, "flags"):  # an array needs no open file behind it
@@ -183,6 +184,11 @@ def check_target(image: Image, name: str, count: int = 1) -> None:
         raise ImageError(f"{title} cannot hold {_kind(image)} samples", hint=hint)
     if image.alpha is not None and not codec.alpha:
         raise ImageError(f"{title} cannot keep the transparency", hint="Write PNG, TIFF or WebP.")
+    if image.options.get("alpha") == "associated" and name != image.format:
+        raise ImageError(
+            f"{title} has no place for colours that are multiplied by their transparency (associated alpha)",
+            hint="Write TIFF.",
+        )
     if count > 1 and not codec.several:
         raise ImageError(f"{title} holds one picture, this file has {count}", hint="Write TIFF, WebP or PNG.")
 

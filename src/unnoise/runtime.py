@@ -202,7 +202,6 @@ class Session:
             )
         return made
 
-
     def _run(self, feed: Mapping[str, FloatArray]) -> FloatArray | None:
         """The output, or None for want of memory: an exception would hold what was taken until then."""
         try:

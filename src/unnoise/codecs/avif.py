@@ -368,5 +368,4 @@ AVIF = Codec(
     several=True,
     resolution=False,
     lost=lost_in_avif,
-    any_white=True,
 )

@@ -206,5 +206,4 @@ HEIC = Codec(
     alpha=True,
     resolution=False,
     lost=lost_in_heic,
-    any_white=True,
 )

@@ -214,4 +214,5 @@ JPEG = Codec(
     max_side=MAX_SIDE,
     dtypes=frozenset({"uint8"}),
     alpha=False,
+    lost=lost,
 )
