@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -301,6 +301,31 @@ def test_the_function_takes_arrays_and_files(folder: Path, tiny: Network, tmp_pa
     np.testing.assert_array_equal(denoise(array, sigma=20, network=tiny.path), expected)
     np.testing.assert_array_equal(denoise(source, sigma=20, network=str(tiny.path)), expected)
     np.testing.assert_array_equal(unnoise.denoise(source, network=tiny.path, strength=0), array)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_strength_0_gives_every_file_back(tiny: Network, tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever is stored without loss: any format, dtype, mode and size, from file to file."""
+    name = data.draw(st.sampled_from(["png", "tif", "webp", "ppm"]))
+    kinds = {"png": ["u1", "u2"], "tif": ["u1", "u2", "f2", "f4"], "webp": ["u1"], "ppm": ["u1", "u2"]}
+    dtype = np.dtype(data.draw(st.sampled_from(kinds[name])))
+    channels = data.draw(st.sampled_from([1, 3] if name == "ppm" else [1, 2, 3, 4]))
+    height, width = data.draw(st.tuples(st.integers(1, 50), st.integers(1, 50)))
+    values = np.random.default_rng(data.draw(st.integers(0, 99))).random((height, width, channels))
+    array = (values * np.iinfo(dtype).max if dtype.kind == "u" else values * 3 - 1).astype(dtype)
+    source, out = tmp_path / f"in.{name}", tmp_path / f"out.{name}"
+    unnoise.write(source, denoiser.from_array(array.copy()))
+    tiny.denoise(source, out, strength=0, overwrite=True)
+    before, after = unnoise.read(source), unnoise.read(out)
+    assert (after.dtype, after.white, after.format) == (dtype, before.white, before.format)
+    expected = array[:, :, : 1 if channels < 3 else 3]
+    got = after.samples[0:height]
+    np.testing.assert_array_equal(got, np.broadcast_to(expected, got.shape))  # WebP has no grey
+    if channels in (2, 4):
+        np.testing.assert_array_equal(after.alpha[0:height], array[:, :, -1])
+    else:
+        assert after.alpha is None
 
 
 def test_an_array_becomes_a_file(tiny: Network, tmp_path: Path) -> None:

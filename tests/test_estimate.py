@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
 import pytest
 import skimage.data
 
@@ -102,3 +106,42 @@ def test_only_what_is_shown_is_looked_at(side: int) -> None:
 def test_of_nothing_shown_there_is_nothing_to_say(shape: tuple[int, int, int]) -> None:
     pixels = np.random.default_rng(0).random(shape, dtype=np.float32)
     assert estimate_sigma(pixels, np.zeros(shape[:2], dtype=bool)) == 0
+
+
+def jpeg(picture: np.ndarray, subsampling: int) -> np.ndarray:
+    stream = io.BytesIO()
+    samples = np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
+    PIL.Image.fromarray(samples).save(stream, "JPEG", quality=95, subsampling=subsampling)
+    return np.asarray(PIL.Image.open(stream), dtype=np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize("sigma", [10, 25])
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_where_colour_was_thinned_out_brightness_is_asked(name: str, sigma: float) -> None:
+    stored = jpeg(noisy(PHOTOGRAPHS[name], sigma), 2)
+    # With colour, hardly a tenth of the noise would be found.
+    assert estimate_sigma(stored) < 0.2 * sigma
+    assert estimate_sigma(stored, thin_chroma=True) == pytest.approx(sigma, rel=0.25)
+
+
+def test_channels_that_say_the_same_are_asked_once() -> None:
+    grey = noisy(PHOTOGRAPHS["coffee"], 15)[:, :, :1]
+    expected = estimate_sigma(grey)
+    sepia = np.rint(grey * np.float32([1, 0.9, 0.7]) * 255).astype(np.float32) / 255
+    assert estimate_sigma(sepia) == pytest.approx(expected, rel=0.15)
+    almost = np.rint(grey.repeat(3, axis=2) * 255) / 255
+    almost[0, 0, 2] += np.float32(1 / 255)
+    assert estimate_sigma(almost.astype(np.float32)) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_page_of_text_has_no_noise() -> None:
+    page = PIL.Image.new("RGB", (640, 300), "white")
+    draw = PIL.ImageDraw.Draw(page)
+    for row in range(12):
+        draw.text(
+            (10, 10 + 22 * row), "The quick brown fox jumps over the lazy dog 0123456789.", fill="black"
+        )
+    pixels = np.asarray(page, dtype=np.float32) / 255
+    assert estimate_sigma(pixels) == 0
+    found = estimate_sigma(np.clip(noisy(pixels, 15), 0, 1))
+    assert found == pytest.approx(15, rel=0.3)

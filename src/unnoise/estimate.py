@@ -25,6 +25,11 @@ _FLATTEST_PART = 0.1
 _ENDS_PART = 0.1
 _ROOM = 2.0
 _ROUNDS = 3
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_FEW = 2000
+_ROUNDING, _NOISY = 0.45, 2.0
+"""Rounding has a deviation of 0.29: less than the one is no noise, more than the other may be."""
+_MUCH, _LITTLE = 0.2, 0.05
 
 
 def _as_it_is(samples: Samples) -> FloatArray:
@@ -32,7 +37,11 @@ def _as_it_is(samples: Samples) -> FloatArray:
 
 
 def estimate_sigma(
-    pixels: Rows, shown: Rows | None = None, *, decode: Callable[[Samples], FloatArray] = _as_it_is
+    pixels: Rows,
+    shown: Rows | None = None,
+    *,
+    decode: Callable[[Samples], FloatArray] = _as_it_is,
+    thin_chroma: bool = False,
 ) -> float:
     """Standard deviation of white Gaussian noise in a picture, in 8-bit units.
 
@@ -46,26 +55,41 @@ def estimate_sigma(
     choice favours flat places without favouring weak noise. And patches at the ends of the range, where
     noise is cut off, are left out. At most 40,000 patches, evenly spread, bound time and memory.
 
+    Colour that was stored more coarsely than brightness has lost its share of the noise, so there, and where
+    the channels say the same but for rounding, brightness alone is asked. What it says is less certain: fine
+    texture looks like noise to it.
+
     Args:
         pixels: (H, W, C), C 1 or 3, an array or anything that gives rows; grey pictures may have one channel
             or three equal ones.
         shown: (H, W): where the picture is (not 0); patches that touch anything else are left out.
         decode: what makes float32 in [0, 1] of ``pixels``, where they are something else.
+        thin_chroma: whether colour was stored more coarsely than brightness (4:2:0 and the like).
 
     Returns:
-        sigma in 8-bit units; 0.0 for a picture of one colour.
+        sigma in 8-bit units; 0.0 for a picture of one colour, a page or a drawing.
     """
     for size in _SIZES:
         if min(pixels.shape[:2]) < size:
             continue
         patches, channels = _without_copies(decode(_patches(pixels, size)), pixels.shape[2])
+        gain = 1.0
+        if channels == 3 and thin_chroma:
+            # Of independent noise in three channels, brightness has this share.
+            patches, channels, gain = _brightness(patches), 1, float(np.linalg.norm(_LUMA))
+        elif channels == 3 and _dependent(patches):
+            patches, channels = _brightness(patches), 1
         clipped = float(patches.min()) >= 0 and float(patches.max()) <= 1
-        usable = _informative(patches, channels, clipped)
         if shown is not None:
-            usable &= (_patches(shown, size) != 0).all(axis=1)
+            patches = patches[(_patches(shown, size) != 0).all(axis=1)]
+        if not len(patches):
+            continue
+        usable = _informative(patches, channels, clipped)
+        if size == _SIZES[0] and _is_drawn(patches, usable):
+            return 0.0
         chosen = patches[usable]
         if _suffice(len(chosen), size, channels):
-            return _settled(chosen, size, channels, clipped) * SIGMA_SCALE
+            return _settled(chosen, size, channels, clipped) * SIGMA_SCALE / gain
     height = pixels.shape[0]
     few = decode(pixels[0:height])
     return estimate_sigma_mad(few, None if shown is None else shown[0:height] != 0)
@@ -104,6 +128,28 @@ def _without_copies(patches: FloatArray, channels: int) -> tuple[FloatArray, int
     if channels == 1 or not (planes == planes[:, :1]).all():
         return patches, channels
     return np.ascontiguousarray(planes[:, 0]), 1
+
+
+def _brightness(patches: FloatArray) -> FloatArray:
+    """Patches of three channels as patches of one."""
+    made: FloatArray = np.tensordot(patches.reshape(len(patches), 3, -1), _LUMA, axes=(1, 0))
+    return made
+
+
+def _dependent(patches: FloatArray) -> bool:
+    """Whether some mixture of the channels hardly varies more than rounding makes it, and another does."""
+    planes = patches[:: max(1, len(patches) // _FEW)].reshape(-1, 3, patches.shape[1] // 3)
+    steps = (planes[:, :, 1:] - planes[:, :, :-1]).swapaxes(1, 2).reshape(-1, 3) * (SIGMA_SCALE / np.sqrt(2))
+    least, _, most = np.sqrt(np.clip(np.linalg.eigvalsh(np.cov(steps.T)), 0, None))
+    return bool(least < _ROUNDING and most > _NOISY)
+
+
+def _is_drawn(patches: FloatArray, usable: npt.NDArray[np.bool_]) -> bool:
+    """Whether a picture is a page or a drawing: much of it is of exactly one colour, the rest is edges."""
+    if not len(patches):
+        return False
+    even = (patches == patches[:, :1]).all(axis=1).mean()
+    return bool(even > _MUCH and usable.mean() < _LITTLE)
 
 
 def _patches(pixels: Rows, size: int) -> Samples:

@@ -41,6 +41,10 @@ _PLAUSIBLE = (-4.0, 5.0)
 """Float pictures beyond this are not in [0, 1], however noisy."""
 
 
+def _as_it_is(samples: npt.NDArray[Any]) -> FloatArray:
+    return samples
+
+
 class Inference:
     """A denoising network, ready to run; a Denoiser like every filter.
 
@@ -130,7 +134,8 @@ class Inference:
         sigma: float | None,
         shown: Rows | None = None,
         *,
-        decode: Callable[[npt.NDArray[Any]], FloatArray] | None = None,
+        decode: Callable[[npt.NDArray[Any]], FloatArray] = _as_it_is,
+        thin_chroma: bool = False,
     ) -> tuple[float | None, str]:
         """The sigma that the network will be told: estimated where None, kept to what it was trained for.
 
@@ -138,7 +143,8 @@ class Inference:
             pixels: (H, W, C), as for :func:`unnoise.estimate.estimate_sigma`.
             sigma: as for a call.
             shown: (H, W): where an estimate may look.
-            decode: what makes float32 in [0, 1] of ``pixels``, where they are something else.
+            decode: as for that function.
+            thin_chroma: as for that function.
 
         Returns:
             the sigma, None for a blind network; and a note where it is not the one that was wanted.
@@ -149,12 +155,9 @@ class Inference:
         check_sigma(sigma)
         if not self.card.sigma_input or self.card.sigma_range is None:
             return None, ""
-        if sigma is not None:
-            wanted = sigma
-        elif decode is None:
-            wanted = estimate_sigma(pixels, shown)
-        else:
-            wanted = estimate_sigma(pixels, shown, decode=decode)
+        wanted = (
+            estimate_sigma(pixels, shown, decode=decode, thin_chroma=thin_chroma) if sigma is None else sigma
+        )
         low, high = self.card.sigma_range
         kept = min(max(wanted, low), high)
         if wanted > high or (sigma is not None and wanted < low):

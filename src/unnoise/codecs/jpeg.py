@@ -79,6 +79,7 @@ def _read(file: BinaryIO, limits: Limits) -> Image:
         format="jpeg",
         linear=profiles.is_linear(about.metadata.icc),
         metadata=about.metadata,
+        options={"chroma": "444" if len(set(parts.components.values())) == 1 else "thin"},
         notes=tuple(notes),
     )
 
