@@ -95,7 +95,8 @@ def clean(source: Path, out: Path, more: list[str]) -> tuple[float, float]:
 
 def farthest(network: Network, before: Path, after: Path, seams: list[tuple[int, int]]) -> float:
     """Largest distance on crops, in 1/255 beyond what rounding to 8 bits makes."""
-    noisy, made = images.read(before).samples, images.read(after).samples
+    limits = images.Limits(max_pixels=2 * 10**9)
+    noisy, made = images.read(before, limits).samples, images.read(after, limits).samples
     height, width = noisy.shape[:2]
     worst = 0.0
     scaled = SIGMA / 255

@@ -446,3 +446,18 @@ def test_the_border_is_what_lies_behind_a_mirror(tmp_path: Path) -> None:
     mirrored = np.pad(noisy, ((8, 8), (8, 8), (0, 0)), mode="reflect")
     assert np.abs(bordered(noisy, 25) - plain(mirrored, 25)[8:-8, 8:-8]).max() < 1e-6
     assert np.abs(bordered(noisy, 25) - plain(noisy, 25)).max() > 1e-4
+
+
+@pytest.mark.parametrize("wrong", [[[1, 2]], None, PIL.Image.new("L", (4, 4)), 7])
+def test_what_is_no_picture_is_refused_with_what_to_do(tiny: Network, wrong: object) -> None:
+    with pytest.raises(ImageError, match="expected an array or the path") as caught:
+        tiny.denoise(wrong)  # type: ignore[call-overload]
+    assert "asarray" in caught.value.hint
+    with pytest.raises(ConfigError, match="sigma must be a number"):
+        tiny.denoise(np.zeros((9, 9), np.uint8), sigma="25")  # type: ignore[call-overload]
+
+
+def test_values_that_are_no_numbers_can_be_filled(tiny: Network) -> None:
+    picture = pixels(30, 30, 3)
+    picture[4, 4] = np.nan
+    assert np.isfinite(tiny.denoise(picture, sigma=20, nan_fill=True)).all()

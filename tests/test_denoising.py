@@ -258,3 +258,34 @@ def test_tiles_too_small_for_the_network_are_pointed_out(tiny: Network) -> None:
         cleaned = clean(tiny, image(samples(40, 50, 3)), Settings(sigma=20, tile=tile))
         list(cleaned.bands)
         assert sum("too small for this network" in note for note in cleaned.notes) == said
+
+
+def test_a_picture_without_noise_is_left_as_it_was(tiny: Network) -> None:
+    array = samples(60, 60, 3)
+    told = clean(tiny, image(array), Settings(sigma=0))
+    np.testing.assert_array_equal(np.concatenate(list(told.bands)), array)
+    assert told.notes == ["no noise: the picture is left as it was"]
+    even = np.full((60, 60, 3), 77, np.uint8)
+    assert (whole(tiny, image(even), Settings()) == even).all()
+
+
+@pytest.mark.parametrize(("chroma", "factor"), [("thin", 3), ("444", 1)])
+def test_a_jpeg_with_thin_chroma_is_judged_by_its_brightness(
+    tiny: Network, chroma: str, factor: float
+) -> None:
+    rng = np.random.default_rng(0)
+    luma = rng.normal(128, 15, (128, 128, 1)) + np.zeros((1, 1, 3))
+    array = np.clip(np.rint(luma + rng.normal(0, 2, (128, 128, 3))), 0, 255).astype(np.uint8)
+    jpeg = replace(image(array), format="jpeg", options={"chroma": chroma})
+    level = clean(tiny, jpeg, Settings()).level
+    assert level is not None
+    assert (level > 15) == (factor == 3)
+
+
+def test_multiplied_colours_stay_below_their_alpha(tiny: Network) -> None:
+    alpha = samples(50, 50) // 2
+    array = np.minimum(samples(50, 50, 3, seed=3), alpha[:, :, None])
+    picture = image(array, alpha=alpha, options={"alpha": "associated"})
+    made = whole(tiny, picture, Settings(sigma=40))
+    assert (made <= alpha[:, :, None]).all()
+    assert (whole(tiny, replace(picture, options={}), Settings(sigma=40)) > alpha[:, :, None]).any()

@@ -571,3 +571,27 @@ def test_a_programming_error_costs_one_file(here: Path, monkeypatch: pytest.Monk
     assert "photos/z.png: internal error: ZeroDivisionError: oops" in result.stderr
     assert "Traceback" not in result.stderr
     assert Path("out/good.png").exists()
+
+
+def test_in_place_a_file_stays_what_it_is_whatever_its_name_says(here: Path) -> None:
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(
+        here / "photo.jpg", "PNG"
+    )
+    done = denoise("photo.jpg", "--in-place", "--sigma", "9")
+    assert done.exit_code == 0
+    assert (here / "photo.jpg").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_original_is_not_replaced_by_what_is_left_of_it(here: Path) -> None:
+    done = denoise("x.jpg", "--in-place", "--allow-truncated")
+    assert done.exit_code == 2
+    assert "exclude each other" in done.stderr
+
+
+def test_the_manifest_is_no_output(here: Path) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(here / "a.png")
+    for more in (["-o", "out/{stem}.png", "--manifest", "out/a.png"], ["-o", "b.png", "--manifest", "a.png"]):
+        done = denoise("a.png", *more)
+        assert done.exit_code == 2
+        assert "cannot be the manifest" in done.stderr
+    assert sorted(path.name for path in here.iterdir() if path.suffix == ".png") == ["a.png"]

@@ -371,3 +371,12 @@ def test_a_white_of_its_own_stays() -> None:
     back = images.read(stored("pnm", image))
     assert back.white == 1023
     np.testing.assert_array_equal(back.samples[0:9], image.samples[0:9])
+
+
+def test_what_has_no_place_is_named_for_a_person() -> None:
+    about = Metadata(blocks=(("33550", b""), ("APP13", b""), ("282", b""), ("65000", b""), ("JFIF", b"")))
+    image = replace(picture("tiff", 4, 4, 3), metadata=about, options={"delay": "40"})
+    assert images.lost(image, "png") == ("PNG has no place for: GeoTIFF, IPTC, tag 65000",)
+    assert "TIFF has no place for the frames' durations; they are dropped" in images.lost(
+        replace(image, format="gif", metadata=Metadata()), "tiff"
+    )

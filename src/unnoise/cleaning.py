@@ -213,7 +213,9 @@ def _clean(task: Task, job: Job, turn: Turn, story: _Story, so_far: Callable[[],
         pictures = _read(document, came)
         first = next(pictures)
         story.size = first.size
-        name = first.format if task.target == STREAM else format_of(task.target)
+        # In place, a file stays what it is, whatever its name says.
+        keeps = task.target == STREAM or os.path.realpath(task.source) == task.target
+        name = first.format if keeps else format_of(task.target)
         images.check_target(first, name, document.count)
         if task.target != STREAM:
             _check_target(task)

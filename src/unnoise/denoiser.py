@@ -120,6 +120,7 @@ class Network(Inference):
         strength: float = 1.0,
         tile: int | None = None,
         white: float | None = None,
+        nan_fill: bool = False,
         overwrite: bool = False,
     ) -> npt.NDArray[Any]: ...
 
@@ -133,6 +134,7 @@ class Network(Inference):
         strength: float = 1.0,
         tile: int | None = None,
         white: float | None = None,
+        nan_fill: bool = False,
         overwrite: bool = False,
     ) -> None: ...
 
@@ -145,6 +147,7 @@ class Network(Inference):
         strength: float = 1.0,
         tile: int | None = None,
         white: float | None = None,
+        nan_fill: bool = False,
         overwrite: bool = False,
     ) -> npt.NDArray[Any] | None:
         """Denoise an array or a file.
@@ -157,6 +160,7 @@ class Network(Inference):
             strength: 0 gives the picture back, 1 the network's result.
             tile: longest side of the tiles that a large picture is cut into; None is a good one.
             white: the value that shows white, where it is not 255, 65535, for floats 1.
+            nan_fill: values that are no numbers are filled from what is around them, not refused.
             overwrite: whether ``out`` may exist.
 
         Returns:
@@ -167,10 +171,15 @@ class Network(Inference):
             ImageError: the array or file is not of a kind that is taken.
             ConfigError: an argument is out of range, or ``out`` exists.
         """
-        settings = Settings(sigma=sigma, strength=strength, tile=tile, white=white)
+        settings = Settings(sigma, strength, tile, white=white, nan_fill=nan_fill)
         target = None if out is None else format_of(out)
         if out is not None and os.path.lexists(out) and not overwrite:
             raise ConfigError(f"{out}: exists already", hint="Pass overwrite=True to replace it.")
+        if not isinstance(image, str | os.PathLike | np.ndarray):
+            raise ImageError(
+                f"got {type(image).__name__}, expected an array or the path of a file",
+                hint="numpy.asarray makes an array of most pictures; unnoise.read gives one in .samples.",
+            )
         if isinstance(image, np.ndarray):
             picture = from_array(image)
             if out is None or target is None:
@@ -216,6 +225,7 @@ def denoise(
     sigma: float | None = None,
     strength: float = 1.0,
     white: float | None = None,
+    nan_fill: bool = False,
     network: str | os.PathLike[str] = "default",
     overwrite: bool = False,
 ) -> npt.NDArray[Any]: ...
@@ -229,6 +239,7 @@ def denoise(
     sigma: float | None = None,
     strength: float = 1.0,
     white: float | None = None,
+    nan_fill: bool = False,
     network: str | os.PathLike[str] = "default",
     overwrite: bool = False,
 ) -> None: ...
@@ -241,6 +252,7 @@ def denoise(
     sigma: float | None = None,
     strength: float = 1.0,
     white: float | None = None,
+    nan_fill: bool = False,
     network: str | os.PathLike[str] = "default",
     overwrite: bool = False,
 ) -> npt.NDArray[Any] | None:
@@ -248,8 +260,10 @@ def denoise(
     path = find(network)
     loaded = _cached(path, path.stat().st_mtime_ns)
     if out is None:
-        return loaded.denoise(image, sigma=sigma, strength=strength, white=white)
-    loaded.denoise(image, out, sigma=sigma, strength=strength, white=white, overwrite=overwrite)
+        return loaded.denoise(image, sigma=sigma, strength=strength, white=white, nan_fill=nan_fill)
+    loaded.denoise(
+        image, out, sigma=sigma, strength=strength, white=white, nan_fill=nan_fill, overwrite=overwrite
+    )
     return None
 
 

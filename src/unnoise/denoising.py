@@ -144,7 +144,11 @@ def clean(
         return scale.values(made)
 
     made = bands(fn, lambda low, high: source[low:high], scale.samples, grid, on_tile=on_tile)
-    cleaned.bands = made if hidden is None else _hidden_kept(made, image, hidden)
+    if hidden is not None:
+        made = _hidden_kept(made, image, hidden)
+        if image.options.get("alpha") == "associated" and image.dtype.kind == "u":
+            made = _within_alpha(made, hidden)
+    cleaned.bands = made
     return cleaned
 
 
@@ -198,6 +202,14 @@ def _hidden_kept(made: Iterator[Samples], image: Image, alpha: Rows) -> Iterator
     for band in made:
         rows = slice(top, top + len(band))
         yield np.where((alpha[rows] != 0)[:, :, None], band, image.samples[rows])
+        top += len(band)
+
+
+def _within_alpha(made: Iterator[Samples], alpha: Rows) -> Iterator[Samples]:
+    """Colours that are multiplied by their transparency are never more than it."""
+    top = 0
+    for band in made:
+        yield np.minimum(band, alpha[top : top + len(band)][:, :, None])
         top += len(band)
 
 

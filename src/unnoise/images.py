@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from PIL import TiffTags
+
 from unnoise.codecs.base import MAX_PIXELS, Frame, Image, Limits, Samples, Stack
 from unnoise.codecs.ranges import full_range
 from unnoise.errors import ImageError
@@ -38,8 +40,27 @@ __all__ = [
     "write",
 ]
 
-_OF_STORAGE = frozenset({"JFIF"})
-"""Blocks that say nothing which is not said elsewhere, too."""
+_SAID_ELSEWHERE = frozenset({"JFIF", "274", "282", "283", "296"})
+"""Blocks (JPEG segments, PNG chunks, TIFF tags) that say nothing which another format is not told, too."""
+
+_CALLED = {
+    "APP13": "IPTC",
+    "COM": "comment",
+    "33723": "IPTC",
+    "33550": "GeoTIFF",
+    "33922": "GeoTIFF",
+    "34264": "GeoTIFF",
+    "34735": "GeoTIFF",
+    "34736": "GeoTIFF",
+    "34737": "GeoTIFF",
+    "42112": "GDAL metadata",
+    "42113": "GDAL no-data value",
+    "tEXt": "text",
+    "zTXt": "text",
+    "iTXt": "text",
+}
+_STILL_ONLY = frozenset({"tiff", "bmp", "pnm"})
+"""Formats that hold several pictures or one, and no time between them."""
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -205,9 +226,17 @@ def lost(image: Image, name: str) -> tuple[str, ...]:
     if about.dpi is not None and not codec.resolution:
         notes.append(f"{codec.title} has no place for the resolution; it is dropped")
     if about.blocks and name != image.format:
-        kinds = dict.fromkeys(kind for kind, _ in about.blocks if kind not in _OF_STORAGE)
+        kinds = dict.fromkeys(_called(kind) for kind, _ in about.blocks if kind not in _SAID_ELSEWHERE)
         notes += [f"{codec.title} has no place for: {', '.join(kinds)}"] if kinds else []
+    if "delay" in image.options and name in _STILL_ONLY:
+        notes.append(f"{codec.title} has no place for the frames' durations; they are dropped")
     return tuple(notes)
+
+
+def _called(kind: str) -> str:
+    """A block's name for a person."""
+    known = TiffTags.lookup(int(kind)).name if kind.isdecimal() else kind
+    return _CALLED.get(kind, f"tag {kind}" if known == "unknown" else known)
 
 
 def store(file: BinaryIO, name: str, frames: Iterable[Frame], count: int) -> None:

@@ -277,9 +277,9 @@ def check_sigma(sigma: float | None) -> None:
     Raises:
         ConfigError: negative, above 255 or not a number.
     """
-    if sigma is not None and not 0 <= sigma <= SIGMA_SCALE:
+    if isinstance(sigma, str) or (sigma is not None and not 0 <= sigma <= SIGMA_SCALE):
         raise ConfigError(
-            f"sigma must be from 0 to 255, got {sigma:g}",
+            f"sigma must be a number from 0 to 255, got {sigma!r}",
             hint="It is the noise's standard deviation on the 8-bit scale; leave it out to estimate it.",
         )
 
@@ -307,10 +307,11 @@ def check_range(low: float, high: float) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError(
             "the picture has values that are no numbers (NaN or Inf)",
-            hint="Replace them first, or have them filled from what is around (--nan fill).",
+            hint="Replace them, or have them filled from what is around: nan_fill=True, on the command line "
+            "--nan fill.",
         )
     if low < _PLAUSIBLE[0] or high > _PLAUSIBLE[1]:
         raise ImageError(
             f"got floats from {low:.4g} to {high:.4g}, expected about 0 to 1",
-            hint="Say which value is white (--white 255, for example), or divide by it first.",
+            hint="Say which value shows white: white=255, for example, on the command line --white 255.",
         )

@@ -147,7 +147,9 @@ def damaged(why: str) -> ImageError:
 
 def truncated() -> ImageError:
     """The error for a file whose end is missing."""
-    return ImageError("the PNG file is truncated", hint=COPY_AGAIN)
+    return ImageError(
+        "the PNG file is truncated", hint=f"{COPY_AGAIN} --allow-truncated reads what is there."
+    )
 
 
 def chunk(name: bytes, body: bytes) -> bytes:

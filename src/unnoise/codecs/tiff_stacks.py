@@ -45,7 +45,10 @@ def refuse_preview(tags: Mapping[int, Any]) -> None:
     """
     reduced = int(tags.get(Tag.SUBFILE, 0)) & _REDUCED
     if reduced or Tag.DNG_VERSION in tags:
-        raise ImageError("a camera's raw file is not supported", hint="Develop it to TIFF or PNG first.")
+        raise ImageError(
+            "its first page is a preview, as in a camera's raw file, which is not supported",
+            hint="Develop it to TIFF or PNG first, or save it without the preview.",
+        )
 
 
 def pages(file: Structure, limits: Limits) -> tuple[list[Page], tuple[str, ...]]:

@@ -55,6 +55,7 @@ def denoise(**options: Any) -> None:
     if request.dry_run and not request.resume:
         _list(work)
         return
+    _check_manifest(request.manifest_in(work.root), work)
     tools = _Tools.take(request, work.root)
     if request.resume:
         work = _settled(work, tools)
@@ -106,6 +107,17 @@ def _watch(request: Request) -> None:
     finally:  # Ctrl-C is how it ends
         tally.summary()
     tally.end(watch.passed_over)
+
+
+def _check_manifest(place: str | None, work: Plan) -> None:
+    import os
+
+    names = {os.path.realpath(name) for task in work.tasks for name in (task.source, task.target)}
+    if place is not None and os.path.realpath(place) in names:
+        raise ConfigError(
+            f"{place}: is an input or an output, and cannot be the manifest",
+            hint="Give another place with --manifest FILE, or use --no-manifest.",
+        )
 
 
 def _list(work: Plan) -> None:

@@ -189,6 +189,7 @@ class Request:
             ("--resume", self.resume, "--skip-existing", self.skip_existing),
             ("--manifest", self.manifest is not None, "--no-manifest", self.no_manifest),
             ("--watch", self.watch, "--in-place", self.in_place),
+            ("--allow-truncated", self.allow_truncated, "--in-place", self.in_place),
             ("--watch", self.watch, "--dry-run", self.dry_run),
             ("--watch", self.watch, "-o -", self.output == "-"),
         )
@@ -199,6 +200,8 @@ class Request:
             raise ConfigError(
                 "say where the results go", hint="--watch needs -o OUT, a folder or a template."
             )
+        if self.manifest == "-":
+            raise ConfigError("a manifest is a file", hint="Use --json for records on stdout.")
         self.settings()  # says what is wrong with the memory
 
     def settings(self) -> Settings:
