@@ -1178,3 +1178,13 @@ def test_a_hundred_megapixels_stay_small_in_memory(tmp_path: Path) -> None:
     wrote, in_all = map(int, done.stdout.split())
     assert wrote < 40
     assert in_all < 300_000_000 / 2**20 + 60
+
+
+def test_chunks_of_a_wrong_length_are_dropped_with_a_word() -> None:
+    # Pillow refuses the whole picture over an empty cHRM.
+    data = write(image_of(np.zeros((4, 4, 3), np.uint8)))
+    for name in (b"gAMA", b"cHRM", b"sRGB", b"cICP"):
+        chunk = struct.pack(">I", 0) + name + struct.pack(">I", zlib.crc32(name))
+        image = read(data[:33] + chunk + data[33:])
+        assert f"broken {name.decode()} dropped" in image.notes
+        assert name.decode() not in dict(image.metadata.blocks)

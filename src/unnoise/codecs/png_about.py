@@ -64,6 +64,10 @@ def about(found: Contents) -> About:
     return reader.about()
 
 
+_LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+"""Bytes that a chunk must have; readers refuse whole pictures over one that has not."""
+
+
 class _Reader:
     """Goes through the chunks; the best source of each thing stands in ``told``."""
 
@@ -100,6 +104,8 @@ class _Reader:
             self._background(body)
         elif name in _TEXTS and self._taken_from_text(name, body):
             pass
+        elif len(body) != _LENGTHS.get(name, len(body)):
+            self.note(f"broken {text} dropped")
         elif name in _PLAIN or name in _PLACED or (name[3] & 0x20 and name not in _QUIET):
             self.keep(name, body, after)
         elif name not in _QUIET:
