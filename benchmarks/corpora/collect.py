@@ -34,7 +34,7 @@ NO_PICTURES = words(
 
 NO_PICTURE_NAMES = words(
     """readme license copying copyright version notes reproducing repository root entries genimages
-    makefile"""
+    makefile gemfile"""
 )
 
 CAMERAS = words(

@@ -53,7 +53,7 @@ EXPLAINED = tuple(
         ("^dtype", "convert|expanded"),
         ("^(pixels|mean|channels)", "convert|blank|n't have are|skips|cut off"),
         ("^alpha", "transparen|channel|convert"),
-        ("^(frames|size)", "frame|page|preview|thumbnail|first picture|further pictures|pyramid"),
+        ("^(frames|size)", "frame|page|preview|thumbnail|first picture|further pictures|pyramid|microscope"),
         # Pillow and OpenCV fill a GIF's bare canvas; browsers, image-rs and unnoise leave it transparent.
         ("^alpha appeared|^(alpha|mean) .* in frame", "^kind gif$"),
     )
