@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import signal
 
-# A shell that starts something in the background has it ignore Ctrl-C, and what it starts, too. Tests send it.
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts. Tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
