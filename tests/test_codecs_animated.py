@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unnoise.codecs.animated import GIF, WEBP
 from unnoise.codecs.base import Codec, Image, Limits
+from unnoise.codecs.gif import GIF
 from unnoise.codecs.palettes import indexed
+from unnoise.codecs.webp import WEBP
 from unnoise.errors import ImageError
 from unnoise.metadata import TURNS, Metadata
 
@@ -693,7 +694,7 @@ def test_decoders_say_nothing_on_the_terminal(name: str, tmp_path: Any) -> None:
         (tmp_path / str(number)).write_bytes(data[: len(data) // 2] + bytes(20) + data[len(data) // 2 + 20 :])
     program = (
         "import sys, io, pathlib\n"
-        f"from unnoise.codecs.animated import {name.upper()} as codec\n"
+        f"from unnoise.codecs.{name} import {name.upper()} as codec\n"
         "from unnoise.codecs.base import Limits\n"
         "from unnoise.errors import ImageError\n"
         "for path in pathlib.Path(sys.argv[1]).iterdir():\n"

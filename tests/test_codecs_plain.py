@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from unnoise.codecs import bmp, pnm
 from unnoise.codecs.base import Codec, Image, Limits
-from unnoise.codecs.plain import BMP, PNM
+from unnoise.codecs.bmp import BMP
+from unnoise.codecs.pnm import PNM
 from unnoise.errors import ImageError
 from unnoise.metadata import Metadata
 

@@ -269,14 +269,14 @@ def test_a_picture_without_noise_is_left_as_it_was(tiny: Network) -> None:
     assert (whole(tiny, image(even), Settings()) == even).all()
 
 
-@pytest.mark.parametrize(("chroma", "factor"), [("thin", 3), ("444", 1)])
+@pytest.mark.parametrize(("chroma", "factor"), [(True, 3), (False, 1)])
 def test_a_jpeg_with_thin_chroma_is_judged_by_its_brightness(
-    tiny: Network, chroma: str, factor: float
+    tiny: Network, chroma: bool, factor: float
 ) -> None:
     rng = np.random.default_rng(0)
     luma = rng.normal(128, 15, (128, 128, 1)) + np.zeros((1, 1, 3))
     array = np.clip(np.rint(luma + rng.normal(0, 2, (128, 128, 3))), 0, 255).astype(np.uint8)
-    jpeg = replace(image(array), format="jpeg", options={"chroma": chroma})
+    jpeg = replace(image(array), format="jpeg", thin_chroma=chroma)
     level = clean(tiny, jpeg, Settings()).level
     assert level is not None
     assert (level > 15) == (factor == 3)

@@ -380,3 +380,21 @@ def test_what_has_no_place_is_named_for_a_person() -> None:
     assert "TIFF has no place for the frames' durations; they are dropped" in images.lost(
         replace(image, format="gif", metadata=Metadata()), "tiff"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "thin"),
+    [
+        ("jpeg", {"subsampling": 2}, True),
+        ("jpeg", {"subsampling": 1}, True),
+        ("jpeg", {"subsampling": 0}, False),
+        ("webp", {}, True),
+        ("webp", {"lossless": True}, False),
+        ("avif", {}, True),
+        ("png", {}, False),
+    ],
+)
+def test_formats_say_where_colour_is_kept_coarsely(name: str, how: dict[str, object], thin: bool) -> None:
+    file = io.BytesIO()
+    PIL.Image.fromarray(samples(32, 40, 3)).save(file, name.upper(), **how)
+    assert images.read(file.getvalue()).thin_chroma is thin

@@ -120,7 +120,7 @@ def clean(
     if hidden is not None or settings.nan_fill:
         source = Filled(source, hidden, white / 2)
     level, odd = network.level(
-        source, settings.sigma, hidden, decode=scale.decode, thin_chroma=_has_thin_chroma(image)
+        source, settings.sigma, hidden, decode=scale.decode, thin_chroma=image.thin_chroma
     )
     if level == 0 and not settings.nan_fill:
         return Cleaned(level, _as_it_was(image), ["no noise: the picture is left as it was"])
@@ -183,13 +183,6 @@ def _own_bytes(image: Image) -> int:
 
 def _strip_bytes(image: Image, rows: int) -> int:
     return _STRIPS * rows * image.size[0] * image.samples.shape[2] * image.dtype.itemsize
-
-
-def _has_thin_chroma(image: Image) -> bool:
-    """Whether the file keeps colour more coarsely than brightness, as lossy formats do."""
-    if image.format in ("jpeg", "heic"):
-        return image.options.get("chroma", "444") != "444"
-    return image.format in ("webp", "avif") and image.options.get("lossless") == "no"
 
 
 def _as_it_was(image: Image) -> Iterator[Samples]:

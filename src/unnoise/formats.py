@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from unnoise.codecs.animated import GIF, WEBP
 from unnoise.codecs.base import COPY_AGAIN, Codec
+from unnoise.codecs.bmp import BMP
+from unnoise.codecs.gif import GIF
 from unnoise.codecs.heif import AVIF, HEIC
 from unnoise.codecs.jpeg import JPEG
-from unnoise.codecs.plain import BMP, PNM
 from unnoise.codecs.png import PNG
+from unnoise.codecs.pnm import PNM
 from unnoise.codecs.tiff import TIFF
+from unnoise.codecs.webp import WEBP
 from unnoise.errors import ConfigError, ImageError
 
 CODECS: dict[str, Codec] = {

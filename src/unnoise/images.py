@@ -25,7 +25,6 @@ from unnoise.codecs.ranges import full_range
 from unnoise.errors import ImageError
 from unnoise.files import replacing
 from unnoise.formats import CODECS, EXTENSIONS, format_of, sniff
-from unnoise.profiles import is_linear
 
 __all__ = [
     "MAX_PIXELS",
@@ -109,7 +108,7 @@ class Document:
                     image = next(images)
                 except StopIteration:
                     return
-            yield replace(image, linear=True) if is_linear(image.metadata.icc) else image
+            yield image
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -11,15 +11,10 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-
-import PIL.Image
-from PIL import TiffImagePlugin
 
 from unnoise.turning import FIRST_SIDEWAYS, TURNS, UPRIGHT, sideways, turned
 
@@ -30,17 +25,14 @@ __all__ = [
     "UPRIGHT",
     "Metadata",
     "dpi",
-    "exif",
     "exif_dpi",
     "icc",
     "sideways",
     "tells_orientation",
-    "tiff_tags",
     "turned",
     "upright",
     "upright_dpi",
     "upright_xmp",
-    "with_directories",
 ]
 
 _MAX_ICC = 4 << 20
@@ -69,77 +61,6 @@ class Metadata:
 
 
 _ORIENTATION_TAG = 0x0112
-_TIFF_EXIF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
-_SUB_IFDS = (0x8769, 0x8825)
-_LONG = 4
-
-
-def exif(picture: PIL.Image.Image, name: str) -> tuple[int, bytes | None, str]:
-    """Orientation, the block with its orientation reset, and a note."""
-    if name == "tiff":
-        return UPRIGHT, _exif_of_tiff(picture), ""
-    block = picture.info.get("exif")
-    return upright(bytes(block) if block else None)
-
-
-def _exif_of_tiff(picture: PIL.Image.Image) -> bytes | None:
-    # A TIFF's own directory is its EXIF; what describes the storage of the pixels must stay behind.
-    described = _descriptive(picture.getexif())
-    block: bytes = described.tobytes() if len(described) else b""
-    return block.removeprefix(b"Exif\0\0") or None
-
-
-def _descriptive(source: PIL.Image.Exif) -> PIL.Image.Exif:
-    kept = PIL.Image.Exif()
-    for tag in _TIFF_EXIF_TAGS:
-        if tag in source:
-            kept[tag] = source[tag]
-    for tag in _SUB_IFDS:
-        if entries := source.get_ifd(tag):
-            kept[tag] = dict(entries)
-    return kept
-
-
-def tiff_tags(block: bytes | None) -> tuple[dict[int, Any], dict[int, dict[int, Any]]]:
-    """What an EXIF block says, as tags of a TIFF's first directory and the directories below it."""
-    if not block:
-        return {}, {}
-    source = PIL.Image.Exif()
-    with warnings.catch_warnings():
-        # A single odd entry is left out, as it was when the picture was read.
-        warnings.simplefilter("ignore")
-        source.load(b"Exif\0\0" + block)
-        described = _descriptive(source)
-    below = {tag: described[tag] for tag in _SUB_IFDS if tag in described}
-    return {tag: value for tag, value in described.items() if tag not in below}, below
-
-
-def with_directories(data: bytes, below: Mapping[int, Mapping[int, Any]]) -> bytes:
-    """A TIFF file with further directories below its first one.
-
-    libtiff, by way of Pillow, writes compressed pixels but no EXIF directory. So they are appended, and a
-    first directory that names them takes the place of the old one (TIFF 6.0, section 2).
-    """
-    if not below:
-        return data
-    order = {b"II": "<", b"MM": ">"}[data[:2]]
-    (at,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, at)
-    entries = [data[entry : entry + 12] for entry in range(at + 2, at + 2 + 12 * count, 12)]
-    following = data[at + 2 + 12 * count : at + 6 + 12 * count]
-    out = bytearray(data)
-    for tag, values in below.items():
-        out += bytes(len(out) % 2)
-        entries.append(struct.pack(order + "HHII", tag, _LONG, 1, len(out)))
-        directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=data[:2], group=tag)
-        for key, value in values.items():
-            directory[key] = value
-        out += directory.tobytes(len(out))
-    out += bytes(len(out) % 2)
-    struct.pack_into(order + "I", out, 4, len(out))
-    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
-    out += struct.pack(order + "H", len(entries)) + b"".join(entries) + following
-    return bytes(out)
 
 
 def upright(exif: bytes | None) -> tuple[int, bytes | None, str]:

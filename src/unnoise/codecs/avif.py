@@ -19,7 +19,7 @@ import numpy.typing as npt
 import PIL.Image
 from PIL import features
 
-from unnoise import metadata
+from unnoise import metadata, profiles
 from unnoise.codecs.base import COPY_AGAIN, Codec, Frame, Image, Limits, Samples, Stack, collected
 from unnoise.codecs.heif_boxes import Layout, is_avif, layout_of
 from unnoise.codecs.pillow import refusing, samples, strict
@@ -82,6 +82,8 @@ def _still(data: bytes, layout: Layout) -> Iterator[Image]:
         alpha=metadata.turned(np.ascontiguousarray(whole[:, :, channels]), orientation)
         if whole.shape[2] > channels
         else None,
+        linear=profiles.is_linear(about.icc),
+        thin_chroma=options["lossless"] == "no",
         metadata=about,
         options=options,
         notes=notes,
@@ -165,6 +167,8 @@ def _frames(picture: PIL.Image.Image, count: int) -> Iterator[Image]:
             samples=metadata.turned(colours, orientation),
             format="avif",
             alpha=None if alpha is None else metadata.turned(alpha, orientation),
+            linear=profiles.is_linear(about.icc),
+            thin_chroma=count > 1,
             metadata=about,
             options={**timing(delay, 0), "bits": "8", "lossless": "no"} if count > 1 else {},
             notes=() if number else tuple(note for note in (exif_note, icc_note) if note),

@@ -86,6 +86,7 @@ class Image:
             meaning.
         linear: whether samples are proportional to light (a profile says so); otherwise they are encoded for
             the eye, as in sRGB.
+        thin_chroma: whether the file keeps colour more coarsely than brightness (4:2:0 and the like).
         metadata: profile, EXIF, XMP, resolution, and what only the file's own format understands.
         options: how the file was stored, where the format has a choice (``lossless``, ``compression``, …).
         notes: what a person should know: what was dropped, expanded, converted or odd.
@@ -97,6 +98,7 @@ class Image:
     alpha: Rows | None = None
     alpha_hides: bool = True
     linear: bool = False
+    thin_chroma: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     options: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from unnoise import metadata
+from unnoise import metadata, profiles
 from unnoise.codecs.avif import AVIF
 from unnoise.codecs.base import COPY_AGAIN, Codec, Frame, Image, Limits, Stack, collected
 from unnoise.codecs.heif_boxes import Layout, is_heic, layout_of
@@ -92,6 +92,8 @@ def _image(picture: Any, layout: Layout, count: int) -> Iterator[Image]:
         format="heic",
         white=255.0 if whole.dtype == np.uint8 else float(_WHITE),
         alpha=np.array(whole[:, :, channels], order="C") if whole.shape[2] > channels else None,
+        linear=profiles.is_linear(about.icc),
+        thin_chroma=options["chroma"] != "444",
         metadata=about,
         options=options,
         notes=notes,

@@ -78,8 +78,8 @@ def _read(file: BinaryIO, limits: Limits) -> Image:
         samples=metadata.turned(samples, about.orientation),
         format="jpeg",
         linear=profiles.is_linear(about.metadata.icc),
+        thin_chroma=len(set(parts.components.values())) > 1,
         metadata=about.metadata,
-        options={"chroma": "444" if len(set(parts.components.values())) == 1 else "thin"},
         notes=tuple(notes),
     )
 

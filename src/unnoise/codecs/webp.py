@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from unnoise import metadata
+from unnoise import metadata, profiles
 from unnoise.codecs.base import COPY_AGAIN, Codec, Frame, Image, Limits, Stack, collected
 from unnoise.codecs.pillow import refusing, samples, strict
 from unnoise.codecs.timing import delay_of, plays_of, timing
@@ -267,6 +267,8 @@ def _image(
         samples=metadata.turned(colours, orientation),
         format="webp",
         alpha=None if alpha is None else metadata.turned(alpha, orientation),
+        linear=profiles.is_linear(described.icc),
+        thin_chroma=options.get("lossless") == "no",
         metadata=described,
         options=options,
         notes=notes,
