@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from unnoise.dataset import TrainingBatches, as_stored, prefetched, validation_batches
+from unnoise.dataset import Stage, TrainingBatches, as_stored, prefetched, validation_batches
 from unnoise.errors import DataError
 from unnoise.noise import FloatArray, Noise, parse
 from unnoise.strategies import STRATEGIES, Pair, Stored
@@ -25,15 +27,44 @@ def split(tmp_path: Path) -> Split:
     return Split("train", clean, 255 - clean, group, tmp_path)
 
 
-def batches(split: Split, **changes: object) -> TrainingBatches:
+def batches(
+    split: Split, *, patch: int = 8, batch: int = 6, later: tuple[Stage, ...] = (), **changes: object
+) -> TrainingBatches:
     settings: dict[str, object] = {
         "noise": parse("gaussian:50"),
         "strategy": STRATEGIES["supervised"],
-        "batch": 6,
-        "patch": 8,
         "seed": 0,
     }
-    return TrainingBatches(split, **{**settings, **changes})  # type: ignore[arg-type]
+    stages = (Stage(0.0, patch, batch), *later)
+    return TrainingBatches(split, stages=stages, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_patches_and_batches_change_with_the_part_of_the_run_that_is_behind(split: Split) -> None:
+    source = batches(split, later=(Stage(0.5, 12, 2), Stage(0.75, 4, 3)))
+    shapes = [tuple(source(7, done).input.shape) for done in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)]
+    small, large, least = (6, 3, 8, 8), (2, 3, 12, 12), (3, 3, 4, 4)
+    assert shapes == [small, small, large, large, least, least]
+    with closing(prefetched(source, 3, done=lambda step: step / 8)) as stream:
+        assert [tuple(next(stream).input.shape) for _ in range(3)] == [small, large, large]
+
+
+def test_grey_examples_have_the_same_noise_in_all_channels(split: Split) -> None:
+    for share, expected in ((0.0, 0), (1.0, 20)):
+        batch = batches(split, batch=20, grey=share, stored=False)(0)
+        same = [bool((p == p[:1]).all()) for p in batch.input]
+        assert sum(same) == expected
+    coloured = split.clean.copy()
+    coloured[..., 1] += 40
+    made = batches(
+        replace(split, clean=coloured), batch=20, grey=0.5, noise=parse("gaussian:25"), stored=False
+    )
+    drawn = [made(step) for step in range(10)]
+    targets = torch.cat([b.target for b in drawn])
+    grey = (targets == targets[:, :1]).all(dim=(1, 2, 3))
+    assert 0.3 < grey.float().mean() < 0.7
+    noise = (torch.cat([b.input for b in drawn]) - targets)[grey]
+    assert (noise == noise[:, :1]).all()
+    assert noise.std().item() == pytest.approx(25 / 255, rel=0.1)
 
 
 def test_a_batch_is_a_function_of_its_step(split: Split) -> None:
@@ -60,7 +91,7 @@ def test_prefetching_takes_no_more_threads_than_cores(
 ) -> None:
     source, two = batches(split), threading.Barrier(2)
 
-    def meeting(step: int) -> object:
+    def meeting(step: int, done: float) -> object:
         with contextlib.suppress(threading.BrokenBarrierError):
             two.wait(seconds)
         return source(step)
@@ -73,7 +104,7 @@ def test_prefetching_takes_no_more_threads_than_cores(
 def test_an_error_in_a_thread_is_raised_at_its_step(split: Split) -> None:
     source = batches(split)
 
-    def broken(step: int) -> object:
+    def broken(step: int, done: float) -> object:
         if step == 3:
             raise OSError("train-clean.npy vanished")
         return source(step)

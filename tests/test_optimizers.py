@@ -52,6 +52,20 @@ def test_descends_and_its_state_resumes_bit_for_bit(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
+def test_muon_takes_every_kernel_as_a_matrix_and_biases_by_adamw() -> None:
+    model, x, y = problem()
+    optimizer = build_optimizer("muon", model.parameters(), OptimizerOptions(lr=0.1, weight_decay=0.0))
+    before = [p.detach().clone() for p in model.parameters()]
+    steps(model, optimizer, x, y, 1)
+    for old, new in zip(before, model.parameters(), strict=True):
+        moved = (new.detach() - old) / 0.1
+        if old.ndim == 1:
+            assert moved.abs().max().item() == pytest.approx(1, rel=0.01)  # the first step of Adam
+            continue
+        matrix = moved.flatten(1) / (0.2 * max(old.flatten(1).shape) ** 0.5)
+        assert torch.linalg.svdvals(matrix).tolist() == pytest.approx([1.0] * len(matrix), abs=0.4)
+
+
 def test_lookahead_moves_a_fraction_every_k_steps() -> None:
     k, alpha = 4, 0.25
     model, x, y = problem()
@@ -85,11 +99,11 @@ def test_weight_decay_is_decoupled(name: str) -> None:
 def test_its_options_reach_the_optimizer(name: str) -> None:
     options = OptimizerOptions(0.3, weight_decay=0.02, beta2=0.9)
     optimizer = build_optimizer(name, problem()[0].parameters(), options)
-    (group,) = optimizer.param_groups
-    assert group["lr"] == 0.3
-    assert group["weight_decay"] == (0 if name == "adam" else 0.02)
-    if name.startswith("adam"):
-        assert group["betas"] == (0.9, 0.9)
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.3
+        assert group["weight_decay"] == (0 if name == "adam" else 0.02)
+        if name.startswith("adam") or group.get("use_muon") is False:
+            assert group["betas"] == (0.9, 0.9)
 
 
 def test_unknown_optimizer_lists_the_names() -> None:

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from unnoise import checkpoint
-from unnoise.dataset import Batch
+from unnoise import checkpoint, losses
+from unnoise.dataset import Batch, Stage
 from unnoise.errors import ConfigError, DataError, NetworkError, TrainingError, UnknownName
 from unnoise.export import load_initial
 from unnoise.losses import LOSSES, masked_mean
@@ -72,9 +72,7 @@ def assert_equal(a: Weights, b: Weights) -> None:
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver Ctrl-C while the batch of that step is being trained on."""
-    from unnoise import train as module
-
-    original = module.masked_mean
+    original = losses.masked_mean
     seen = 0
 
     def counting(*arguments: Any) -> torch.Tensor:
@@ -84,11 +82,18 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(module, "masked_mean", counting)
+    monkeypatch.setattr(losses, "masked_mean", counting)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adamw+lookahead"])
-@pytest.mark.parametrize("changes", [{}, {"balance": "groups", "normalize": "groups", "patch": 8}])
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw+lookahead", "muon"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"balance": "groups", "normalize": "groups", "patch": 8},
+        {"patch": 8, "later": ((0.3, 16, 4), (0.6, 12, 2)), "grey": 0.5},
+    ],
+)
 def test_a_resumed_run_ends_in_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, changes: dict[str, Any]
 ) -> None:
@@ -193,9 +198,7 @@ def test_nan_stops_with_the_last_good_checkpoint(
         train(config(data, tmp_path / "r"))
     before = (tmp_path / "r" / "last.safetensors").read_bytes()
 
-    from unnoise import train as module
-
-    original, calls = module.masked_mean, 0
+    original, calls = losses.masked_mean, 0
 
     def poisoned(*arguments: Any) -> torch.Tensor:
         nonlocal calls
@@ -203,7 +206,7 @@ def test_nan_stops_with_the_last_good_checkpoint(
         loss = original(*arguments)
         return loss * float("nan") if calls == 3 else loss
 
-    monkeypatch.setattr(module, "masked_mean", poisoned)
+    monkeypatch.setattr(losses, "masked_mean", poisoned)
     with pytest.raises(TrainingError, match="loss became nan") as caught:
         train(Run(tmp_path / "r").config(), resume=True)
     assert "last.safetensors" in caught.value.hint
@@ -306,6 +309,7 @@ def test_stored_noise_and_weights_to_start_from(data: Path, tmp_path: Path) -> N
         {"loss": "l1", "clip": 0.1, "ema": 0.1, "precision": "float32", "beta2": 0.9, "weight_decay": 0.5},
         {"loss": "charbonnier", "ema": 0.0, "optimizer": "adam", "schedule": "none", "precision": "float32"},
         {"optimizer": "adamw+lookahead", "lookahead_k": 2, "lookahead_alpha": 0.25, "normalize": "groups"},
+        {"optimizer": "muon", "grey": 0.5, "patch": 8, "later": ((0.5, 16, 4),), "precision": "float32"},
     ],
 )
 def test_the_loop_is_the_one_written_out_here(
@@ -330,7 +334,7 @@ def test_the_loop_is_the_one_written_out_here(
             rates[-1] *= min(1, (step + 1) / 4) * 0.5 * (1 + math.cos(math.pi * step / 8))
         for group in optimizer.param_groups:
             group["lr"] = rates[-1]
-        batch = batches(step)
+        batch = batches(step, step / 8)
         with autocast:
             output = model(batch.input, batch.sigma)
         difference = output.float() - batch.target
@@ -371,7 +375,7 @@ def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> N
         float_noise=True, seed=3, valid_tiles=6,
     )  # fmt: skip
     batches, validation = _examples(asked, dataset)
-    assert (batches.split.name, batches.batch, batches.patch, batches.seed) == ("train", 4, 8, 3)
+    assert (batches.split.name, batches.stages, batches.seed) == ("train", (Stage(0, 8, 4),), 3)
     assert (batches.balance, batches.augment, batches.stored) == (True, False, False)
     assert (batches.noise.spec, batches.strategy) == ("gaussian:5", STRATEGIES["supervised"])
     drawn = list(validation())
@@ -382,7 +386,9 @@ def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> N
     assert not torch.equal(drawn[0].input, next(_examples(replace(asked, seed=4), dataset)[1]()).input)
 
     batches, validation = _examples(config(data, tmp_path), dataset)
-    assert (batches.patch, batches.balance, batches.augment, batches.stored) == (16, False, True, True)
+    assert batches.stages == (Stage(0, 16, 8),)
+    assert (batches.balance, batches.augment, batches.stored, batches.grey) == (False, True, True, 0)
+    assert _examples(config(data, tmp_path, grey=0.25), dataset)[0].grey == 0.25
     assert batches.noise.spec == dataset.info.noise == "gaussian:50"
     valid, stored = dataset.split("valid"), next(validation())
     for made, lying in ((stored.target, valid.clean), (stored.input, valid.noisy)):
@@ -444,12 +450,26 @@ def test_validation_scores_clipped_tiles_as_they_are_deployed() -> None:
 
 def test_losses_by_hand() -> None:
     difference = torch.tensor([[[[1.0, -2.0]], [[3.0, -4.0]]]])
-    assert LOSSES["mse"](difference).flatten().tolist() == [1, 4, 9, 16]
-    assert LOSSES["l1"](difference).flatten().tolist() == [1, 2, 3, 4]
-    assert LOSSES["charbonnier"](difference).flatten().tolist() == pytest.approx([1, 2, 3, 4], abs=1e-5)
-    assert masked_mean(difference, None) == -0.5
-    assert masked_mean(difference, torch.tensor([[[[0.0, 1.0]]]])) == -3
+    right = torch.tensor([[[[0.0, 1.0]]]])
+    assert LOSSES["mse"](difference, None) == 7.5
+    assert LOSSES["mse"](difference, right) == 10
+    assert LOSSES["l1"](difference, None) == 2.5
+    assert LOSSES["l1"](difference, right) == 3
+    assert LOSSES["charbonnier"](difference, None).item() == pytest.approx(2.5, abs=1e-5)
+    assert LOSSES["psnr"](difference, right).item() == pytest.approx(math.log(10) / 2, abs=1e-6)
     assert masked_mean(difference, torch.zeros(1, 1, 1, 2)) == 0
+
+
+def test_the_psnr_loss_weighs_each_picture_by_its_own_error() -> None:
+    weak, strong = torch.full((1, 3, 2, 2), 0.01), torch.full((1, 3, 2, 2), 0.5)
+    both = torch.cat([weak, strong])
+    expected = (math.log(0.01) + math.log(0.5)) / 2
+    assert LOSSES["psnr"](both, None).item() == pytest.approx(expected, abs=3e-3)
+    halved = torch.cat([weak / 2, strong])
+    assert (LOSSES["psnr"](both, None) - LOSSES["psnr"](halved, None)).item() == pytest.approx(
+        math.log(2) / 2, abs=0.01
+    )
+    assert torch.isfinite(LOSSES["psnr"](torch.zeros_like(both), None))
 
 
 def test_a_masked_strategy_is_trained_where_its_mask_is(
@@ -586,7 +606,7 @@ def test_what_cannot_be_trained_is_said_before_anything_happens(
     assert list(tmp_path.iterdir()) == []  # the corrected command meets no half-made run
     with pytest.raises(ConfigError, match="batch of 8 cannot be shared evenly by 3") as caught:
         _check_sizes(config(data, tmp_path), dataset, new_model(config(data, tmp_path), dataset), 3)
-    assert "--batch 9" in caught.value.hint
+    assert "batch of 9" in caught.value.hint
     with monkeypatch.context() as patch:
         none = replace(dataset.split("valid"), clean=dataset.split("valid").clean[:0])
         patch.setattr(Dataset, "split", lambda self, name: none)

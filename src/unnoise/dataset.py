@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,21 @@ def as_stored(noisy: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """How much is seen at once from some point of a run on.
+
+    Attributes:
+        start: the part of the run that is behind by then, 0 to 1.
+        patch: side of the square cut at random from a tile; the tile's own side takes all of it.
+        batch: examples a step, over all processes.
+    """
+
+    start: float
+    patch: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class TrainingBatches:
     """The training split as a function from a step number to a :class:`Batch`.
 
@@ -80,11 +95,11 @@ class TrainingBatches:
         split: the packed tiles.
         noise: drawn anew for each example.
         strategy: how a pair is made.
-        batch: examples a step, over all processes.
-        patch: side of the square cut at random from a tile; the tile's own side takes all of it.
+        stages: how much is seen at once, in order of their starts; the first one's is 0.
         seed: of everything random.
         augment: whether each example takes one of the eight flips and quarter turns.
         balance: whether each colour group is drawn as often as any other.
+        grey: the share of examples without colour, whose noise is the same in all channels.
         stored: whether the noisy patch is rounded and clipped as an 8-bit file would.
         rank, world: this process takes every ``world``-th example, starting at ``rank``.
     """
@@ -92,11 +107,11 @@ class TrainingBatches:
     split: Split
     noise: Noise
     strategy: Strategy
-    batch: int
-    patch: int
+    stages: tuple[Stage, ...]
     seed: int
     augment: bool = True
     balance: bool = False
+    grey: float = 0.0
     stored: bool = True
     rank: int = 0
     world: int = 1
@@ -104,21 +119,22 @@ class TrainingBatches:
 
     def __post_init__(self) -> None:
         tiles, side = self.split.clean.shape[:2]
-        if self.patch > side:
+        patch, batch = (max(getattr(stage, name) for stage in self.stages) for name in ("patch", "batch"))
+        if patch > side:
             raise DataError(
-                f"the patch is {self.patch} pixels wide, but the tiles only {side}",
+                f"the patch is {patch} pixels wide, but the tiles only {side}",
                 hint=f"Take --patch {side} or less, or prepare larger tiles.",
             )
-        if tiles < self.batch:
+        if tiles < batch:
             raise DataError(
-                f"the training split has {tiles} tiles, fewer than one batch of {self.batch}",
+                f"the training split has {tiles} tiles, fewer than one batch of {batch}",
                 hint=f"Take --batch {max(1, tiles)} or less, or prepare more or smaller tiles.",
             )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches until each tile has been drawn once (in the mean, when balanced)."""
-        return len(self.split.clean) // self.batch
+        """Batches of the first stage until each tile has been drawn once (in the mean, when balanced)."""
+        return len(self.split.clean) // self.stages[0].batch
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The tiles of an epoch in the order they are drawn; kept for the two epochs in use."""
@@ -139,24 +155,32 @@ class TrainingBatches:
                 self._orders.pop(old, None)
         return order
 
-    def __call__(self, step: int) -> Batch:
-        """This process's share of the batch of ``step`` (from 0)."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        rows = self._order(epoch)[place * self.batch : (place + 1) * self.batch]
-        examples = [self._example(step, i, int(rows[i])) for i in range(self.rank, self.batch, self.world)]
-        return _stack(examples)
+    def __call__(self, step: int, done: float = 0.0) -> Batch:
+        """This process's share of the batch of ``step`` (from 0), when ``done`` of the run is behind."""
+        stage = next(stage for stage in reversed(self.stages) if stage.start <= done)
+        epoch, place = divmod(step, len(self.split.clean) // stage.batch)
+        rows = self._order(epoch)[place * stage.batch : (place + 1) * stage.batch]
+        mine = range(self.rank, stage.batch, self.world)
+        return _stack([self._example(step, i, int(rows[i]), stage.patch) for i in mine])
 
-    def _example(self, step: int, place: int, row: int) -> Pair:
+    def _example(self, step: int, place: int, row: int, patch: int) -> Pair:
         rng = np.random.Generator(np.random.PCG64([self.seed, 2, step, place]))
         side = self.split.clean.shape[1]
-        top, left = (int(v) for v in rng.integers(0, side - self.patch + 1, 2))
+        top, left = (int(v) for v in rng.integers(0, side - patch + 1, 2))
         turn = int(rng.integers(8)) if self.augment else 0
-        window = (row, slice(top, top + self.patch), slice(left, left + self.patch))
-        clean = _float(_turned(self.split.clean[window], turn))
-        pair = self.strategy(clean, lambda: _float(_turned(self.split.noisy[window], turn)), self.noise, rng)
-        return Pair(as_stored(pair.input), pair.target, pair.mask, pair.sigma) if self.stored else pair
+        window = (row, slice(top, top + patch), slice(left, left + patch))
+        grey = self.grey > 0 and rng.random() < self.grey
+
+        def seen(tiles: npt.NDArray[np.uint8]) -> FloatArray:
+            pixels = _float(_turned(tiles[window], turn))
+            return (pixels @ _LUMA)[:, :, None] if grey else pixels
+
+        pair = self.strategy(seen(self.split.clean), lambda: seen(self.split.noisy), self.noise, rng)
+        noisy, target = (np.repeat(p, 3, axis=2) if grey else p for p in (pair.input, pair.target))
+        return Pair(as_stored(noisy) if self.stored else noisy, target, pair.mask, pair.sigma)
 
 
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _QUARTER_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 
@@ -188,19 +212,27 @@ def _stack(examples: list[Pair]) -> Batch:
 
 
 def prefetched(
-    batches: TrainingBatches, start: int, stop: int | None = None, *, depth: int = 4
+    batches: TrainingBatches,
+    start: int,
+    stop: int | None = None,
+    *,
+    done: Callable[[int], float] = lambda _step: 0.0,
+    depth: int = 4,
 ) -> Generator[Batch]:
     """The batches from step ``start`` on, in order, made by threads ahead of their use.
 
-    An error inside a thread is raised here, at the step that it belongs to.
+    ``done`` says which part of the run is behind at a step. An error inside a thread is raised here, at the
+    step that it belongs to.
     """
     steps = iter(range(start, stop)) if stop is not None else itertools.count(start)
     with ThreadPoolExecutor(min(2, available_cores()), thread_name_prefix="batches") as pool:
-        waiting: deque[Future[Batch]] = deque(pool.submit(batches, s) for s in itertools.islice(steps, depth))
+        waiting: deque[Future[Batch]] = deque(
+            pool.submit(batches, s, done(s)) for s in itertools.islice(steps, depth)
+        )
         try:
             while waiting:
                 ready = waiting.popleft().result()
-                waiting.extend(pool.submit(batches, s) for s in itertools.islice(steps, 1))
+                waiting.extend(pool.submit(batches, s, done(s)) for s in itertools.islice(steps, 1))
                 yield ready
         finally:
             for future in waiting:

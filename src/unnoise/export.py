@@ -307,7 +307,7 @@ def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, A
         "init": config.init and config.init.name,
         "planned": planned,
         "steps": meta["step"],
-        "examples": meta["step"] * config.batch,
+        "examples": meta.get("examples", meta["step"] * config.batch),
         "minutes": round(meta["seconds"] / 60, 1),
         "torch": torch.__version__,
     }

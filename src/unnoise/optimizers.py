@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,6 +59,26 @@ def _adamw_lookahead(parameters: Parameters, options: OptimizerOptions) -> torch
     return lookahead
 
 
+def _muon(parameters: Parameters, options: OptimizerOptions) -> torch.optim.Optimizer:
+    """Momentum made orthogonal, for every convolution's kernel as a matrix (outputs, inputs times taps).
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024,
+    https://kellerjordan.github.io/posts/muon; steps scaled as Liu et al., 2025, arXiv:2502.16982, do it.
+    Biases have no matrix and go by AdamW.
+    """
+    from pytorch_optimizer import Muon
+
+    every = list(parameters)
+    decay = options.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in every if p.ndim >= 2], "use_muon": True, "use_adjusted_lr": True},
+        {"params": [p for p in every if p.ndim < 2], "use_muon": False, "betas": (0.9, options.beta2)},
+    ]
+    filled = [{**group, "lr": options.lr, "weight_decay": decay} for group in groups if group["params"]]
+    optimizer: torch.optim.Optimizer = Muon(filled)
+    return optimizer
+
+
 def _from_library(name: str) -> Builder:
     """One of pytorch-optimizer's, with decoupled weight decay."""
 
@@ -81,6 +102,7 @@ OPTIMIZERS: dict[str, Builder] = {
     "ademamix": _from_library("ademamix"),
     "adopt": _from_library("adopt"),
     "lion": _from_library("lion"),
+    "muon": _muon,
     "prodigy": _from_library("prodigy"),
     "radam": _from_library("radam"),
     "soap": _from_library("soap"),

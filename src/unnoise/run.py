@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from unnoise import checkpoint, noise
+from unnoise.dataset import Stage
 from unnoise.errors import ConfigError, MissingExtra, TrainingError, UnknownName
 from unnoise.files import is_in_use, remove_leftovers, write_text
 from unnoise.losses import LOSSES
@@ -49,6 +50,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("seed",), lambda v: 0 <= v < 1 << 63, "0 or more, below 2^63"),
     (("ema", "beta2"), lambda v: 0 <= v < 1, "from 0 to below 1"),
     (("lookahead_alpha",), lambda v: 0 < v <= 1, "above 0 and up to 1"),
+    (("grey",), lambda v: 0 <= v <= 1, "from 0 to 1"),
 )
 
 
@@ -71,9 +73,12 @@ class TrainConfig:
         steps, epochs, minutes: how long; exactly one is given.
         batch: examples a step, over all processes.
         patch: side of the square that is cut at random from each tile; None takes whole tiles.
+        later: changes of patch and batch, each (part of the run behind by then, patch, batch): small patches
+            teach most for their time, large ones show what a network sees in use.
         normalize: ``dataset`` or ``groups`` feed the network its input less their mean, over their deviation.
         balance: ``groups`` draws each colour group equally often.
         augment: flips and quarter turns.
+        grey: the share of examples without colour, whose noise is the same in all channels.
         ema: largest decay of the averaged weights that are validated and shipped, whose memory grows to a
             twentieth of the run; 0 switches the average off.
         clip: largest gradient norm; 0 switches clipping off.
@@ -109,9 +114,11 @@ class TrainConfig:
     minutes: float | None = None
     batch: int = 64
     patch: int | None = None
+    later: tuple[tuple[float, int, int], ...] = ()
     normalize: str = "none"
     balance: str = "none"
     augment: bool = True
+    grey: float = 0.0
     ema: float = 0.999
     clip: float = 0.0
     precision: str = "bf16"
@@ -148,6 +155,18 @@ class TrainConfig:
                     raise ConfigError(f"{option} {value:g} makes no sense", hint=f"Give {words}.")
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
+        starts = [start for start, _, _ in self.later]
+        if starts != sorted({*starts}) or any(not 0 < s < 1 or p < 1 or b < 1 for s, p, b in self.later):
+            told = " ".join(":".join(f"{v:g}" for v in stage) for stage in self.later)
+            raise ConfigError(
+                f"--later {told} makes no sense",
+                hint="Write PART:PATCH:BATCH, such as 0.7:128:8, the parts between 0 and 1 and in order.",
+            )
+
+    def stages(self, tile: int) -> tuple[Stage, ...]:
+        """How much is seen at once over the run, on a data set of such tiles."""
+        first = Stage(0.0, self.patch or tile, self.batch)
+        return (first, *(Stage(*stage) for stage in self.later))
 
     @property
     def optimizer_options(self) -> OptimizerOptions:
@@ -174,7 +193,8 @@ class TrainConfig:
     def from_json(cls, plain: Mapping[str, Any]) -> TrainConfig:
         """The inverse of :meth:`to_json`."""
         paths = {k: Path(plain[k]) for k in ("data", "out", "init") if plain[k] is not None}
-        return cls(**{**plain, **paths})
+        later = tuple(tuple(stage) for stage in plain.get("later", ()))
+        return cls(**{**plain, **paths, "later": later})
 
 
 @dataclass
@@ -183,6 +203,7 @@ class State:
 
     Attributes:
         step: optimiser steps taken.
+        examples: what they saw, over all processes.
         seconds: time spent, over all sessions of the run.
         validated: the step, or in a run of minutes the second, of the last validation.
         best: lowest validation error so far.
@@ -192,6 +213,7 @@ class State:
     """
 
     step: int = 0
+    examples: int = 0
     seconds: float = 0.0
     validated: float = 0.0
     best: float = math.inf
@@ -321,6 +343,7 @@ class Run:
                 "data_sha256": state.data_sha256,
             },
             "step": state.step,
+            "examples": state.examples,
             "seconds": round(state.seconds, 1),
             "valid_mse": state.best,
         }

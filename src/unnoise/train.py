@@ -21,8 +21,8 @@ from unnoise.charts import learning_curves
 from unnoise.dataset import Batch, TrainingBatches, data_hash, prefetched, validation_batches
 from unnoise.errors import ConfigError, DataError, TrainingError
 from unnoise.files import replacing
-from unnoise.losses import LOSSES, masked_mean
-from unnoise.models import MODELS, Model, build, parameters
+from unnoise.losses import LOSSES
+from unnoise.models import Model, build, parameters
 from unnoise.models.normalized import normalized
 from unnoise.optimizers import build_optimizer, learning_rate
 from unnoise.parallel import agreed, process_group, rank_and_world, summed, wait_for_all
@@ -112,7 +112,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
 
     # The examples: fresh ones in training, the same ones at every validation.
     batches, validation = _examples(config, dataset)
-    penalty = LOSSES[config.loss]
+    cost = LOSSES[config.loss]
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16")
 
     # Nothing can be wrong with the request from here on.
@@ -141,24 +141,25 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     started = time.perf_counter() - state.seconds
     saved_at = state.seconds
     losses: list[float] = []  # since the last validation, which was at:
-    mark = (state.step, state.seconds)
-    examples = prefetched(batches, state.step, total)
+    mark = (state.examples, state.seconds)
+    done = (state.step if total else state.seconds) / end
+    examples = prefetched(batches, state.step, total, done=lambda step: step / end if total else done)
     with contextlib.ExitStack() as cleanup:
         interrupted = cleanup.enter_context(_interrupts())
         cleanup.enter_context(contextlib.closing(examples))
         cleanup.enter_context(bar)
         metrics = cleanup.enter_context(MetricsWriter(run, config.tensorboard, state.step)) if leads else None
         for batch in () if state.finished else examples:
-            done_part = (state.step if total else state.seconds) / end
+            done = (state.step if total else state.seconds) / end
             rate = learning_rate(
-                config.lr, config.schedule, step=state.step, warmup=config.warmup, progress=done_part
+                config.lr, config.schedule, step=state.step, warmup=config.warmup, progress=done
             )
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
             with autocast:
                 output = forward(batch.input, batch.sigma)
-            loss = masked_mean(penalty(output.float() - batch.target), batch.mask)
+            loss = cost(output.float() - batch.target, batch.mask)
             # One exchange tells every process the mean loss and whether anybody was interrupted.
             shared = summed(torch.tensor([loss.item() / world, float(interrupted())], dtype=torch.float64))
             value, stop = float(shared[0]), bool(shared[1])
@@ -174,12 +175,13 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             state.step += 1
+            state.examples += len(batch.input) * world
             _move_average(averaged, model, config.ema, state.step)
             losses.append(value)
 
             state.seconds = agreed(time.perf_counter() - started)
             position = float(state.step) if total else state.seconds
-            speed = (state.step - mark[0]) * config.batch / max(state.seconds - mark[1], 1e-9)
+            speed = (state.examples - mark[0]) / max(state.seconds - mark[1], 1e-9)
             bar.set_postfix_str(f"{speed:.0f} tiles/s", refresh=False)
             if position >= end or position - state.validated >= every:
                 state.validated = position
@@ -206,7 +208,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                         f"valid mse {error:.6f}  {speed:.0f} tiles/s"
                     )
                 state.seconds = agreed(time.perf_counter() - started)
-                losses, mark = [], (state.step, state.seconds)
+                losses, mark = [], (state.examples, state.seconds)
             if leads and (state.finished or state.seconds - saved_at >= 60 * config.checkpoint_minutes):
                 run.save_last(config, state, model, averaged, optimizer)
                 saved_at = state.seconds
@@ -224,9 +226,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     if state.finished and interrupted():
         # It came too late to stop this run, but whoever pressed the keys wants what follows to stop.
         raise KeyboardInterrupt
-    return TrainResult(
-        run.path, state.step, state.step * config.batch, state.seconds, state.best, state.finished
-    )
+    return TrainResult(run.path, state.step, state.examples, state.seconds, state.best, state.finished)
 
 
 @torch.no_grad()
@@ -265,7 +265,9 @@ def new_model(config: TrainConfig, dataset: Dataset) -> Model:
 
 def _check_sizes(config: TrainConfig, dataset: Dataset, model: Model, world: int) -> None:
     """Raise where tiles do not fit the model, or the processes cannot share a batch evenly."""
-    for side in {config.patch or dataset.info.tile, dataset.info.tile}:  # trained on, validated on
+    tile = dataset.info.tile
+    stages = config.stages(tile)
+    for side in {*(stage.patch for stage in stages), tile}:  # trained on, validated on
         try:
             model.check_input_shape(torch.empty(1, 3, side, side, device="meta"))
         except ValueError as error:
@@ -273,11 +275,12 @@ def _check_sizes(config: TrainConfig, dataset: Dataset, model: Model, world: int
                 f"{config.model} does not fit this data set: {error}",
                 hint="Prepare tiles of another size, or take another --patch or --model.",
             ) from None
-    if config.batch % world:
-        raise ConfigError(
-            f"a batch of {config.batch} cannot be shared evenly by {world} processes",
-            hint=f"Take --batch {config.batch + world - config.batch % world}.",
-        )
+    for stage in stages:
+        if over := stage.batch % world:
+            raise ConfigError(
+                f"a batch of {stage.batch} cannot be shared evenly by {world} processes",
+                hint=f"Take a batch of {stage.batch + world - over}.",
+            )
 
 
 def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, Callable[[], Iterator[Batch]]]:
@@ -290,7 +293,11 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         )
     spec = config.training_noise(dataset.info)
     level = noise.parse(spec)
-    if config.noise == STORED and level.sigma is None and MODELS[config.model].sigma_input:
+    if (
+        config.noise == STORED
+        and level.sigma is None
+        and build(config.model, config.model_options).sigma_input
+    ):
         raise ConfigError(
             f"{config.model} is told the noise level, but the stored copies have many ({spec})",
             hint="Leave --noise stored away, or take a blind model.",
@@ -299,11 +306,11 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         dataset.split("train"),
         level,
         STRATEGIES[config.strategy],
-        config.batch,
-        config.patch or dataset.info.tile,
+        config.stages(dataset.info.tile),
         config.seed,
         augment=config.augment,
         balance=config.balance == "groups",
+        grey=config.grey,
         stored=not config.float_noise,
         rank=rank,
         world=world,

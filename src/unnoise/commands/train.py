@@ -38,10 +38,27 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
     return options
 
 
+def _stages(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[float, int, int], ...]:
+    stages = []
+    for value in values:
+        try:
+            part, patch, batch = value.split(":")
+            stages.append((float(part), int(patch), int(batch)))
+        except ValueError:
+            raise click.BadParameter(f"write PART:PATCH:BATCH, such as 0.7:128:8, got {value!r}") from None
+    return tuple(stages)
+
+
 @click.command(cls=Command)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="The run's folder."
+)
+@click.option(
+    "--preset",
+    help="Settings that belong together: gaussian, small, default, finetune. Options given beside it win.",
 )
 @click.option("--model", default="residual-unet", show_default=True, help="Architecture.")
 @click.option(
@@ -53,7 +70,7 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
     help="Of the architecture: skip=false, widths=[32,64,128] ...; repeatable.",
 )
 @click.option(
-    "--optimizer", default="adamw", show_default=True, help="adam, adamw, adamw+lookahead, lion ..."
+    "--optimizer", default="adamw", show_default=True, help="adam, adamw, adamw+lookahead, muon, lion ..."
 )
 @click.option("--lr", default=1e-3, show_default=True, help="Highest learning rate.")
 @click.option("--weight-decay", default=0.01, show_default=True)
@@ -62,7 +79,7 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
 @click.option("--lookahead-alpha", default=0.5, show_default=True, help="Length of a slow step.")
 @click.option("--schedule", default="cosine", show_default=True, help="Of the learning rate: cosine, none.")
 @click.option("--warmup", default=200, show_default=True, help="Steps over which the learning rate rises.")
-@click.option("--loss", default="mse", show_default=True, help="mse, l1, charbonnier.")
+@click.option("--loss", default="mse", show_default=True, help="mse, l1, charbonnier, psnr.")
 @click.option(
     "--noise", help="gaussian:25, gaussian:0-75 ..., or 'stored'.  [default: the data's, drawn afresh]"
 )
@@ -72,11 +89,19 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
 @click.option("--minutes", type=float, help="How long to train, in minutes.")
 @click.option("--batch", default=64, show_default=True, help="Tiles a step.")
 @click.option("--patch", type=int, help="Side of the squares cut from the tiles.  [default: the whole tile]")
+@click.option(
+    "--later",
+    multiple=True,
+    callback=_stages,
+    metavar="PART:PATCH:BATCH",
+    help="Another patch and batch once that part of the run is behind, such as 0.7:128:8; repeatable.",
+)
 @click.option("--normalize", default="none", show_default=True, help="none, dataset, groups.")
 @click.option(
     "--balance", default="none", show_default=True, help="none, groups: each colour group as often."
 )
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Flips and quarter turns.")
+@click.option("--grey", default=0.0, show_default=True, help="Share of examples without colour.")
 @click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights; 0: none.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0: any.")
 @click.option("--precision", default="bf16", show_default=True, help="bf16, float32.")
@@ -97,7 +122,7 @@ def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard's event files.")
 @click.option("--resume", is_flag=True, help="Go on with the run as it was configured.")
 @json_option
-def train(*, resume: bool, **options: Any) -> None:
+def train(*, resume: bool, preset: str | None, **options: Any) -> None:
     """Train a network on a prepared data set.
 
     DATA is a folder made by 'unnoise prepare'. The run's folder gets the weights, the metrics, the learning
@@ -112,6 +137,8 @@ def train(*, resume: bool, **options: Any) -> None:
     from unnoise.run import Run, TrainConfig
     from unnoise.train import train as run_training
 
+    if preset is not None:
+        options = _with_preset(preset, options)
     if init := options["init"]:
         # A run that is not finished has no network file yet, but weights.
         options["init"] = Path(init) if init not in bundled() and Path(init).exists() else find(init)
@@ -138,6 +165,19 @@ def train(*, resume: bool, **options: Any) -> None:
             emit({**record, "valid_mse": result.best, "seconds": round(result.seconds, 1)})
         else:
             answer(str(network))
+
+
+def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's settings, and over them what the command line says."""
+    from unnoise.errors import UnknownName
+    from unnoise.recipes import LENGTHS, RECIPES
+
+    if name not in RECIPES:
+        raise UnknownName("preset", name, RECIPES)
+    ctx = click.get_current_context()
+    told = {n for n in options if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
+    left_out = told | (LENGTHS if told & LENGTHS else set())
+    return {**options, **{n: v for n, v in RECIPES[name].items() if n not in left_out}}
 
 
 def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:

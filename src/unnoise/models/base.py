@@ -28,7 +28,7 @@ class Model(nn.Module):
         halo: radius of the receptive field in pixels: how far a pixel can influence another.
     """
 
-    sigma_input: ClassVar[bool] = False
+    sigma_input: bool = False
     bounded: ClassVar[bool] = False
     size_multiple: int = 1
     fixed_size: int | None = None

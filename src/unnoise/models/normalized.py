@@ -27,8 +27,8 @@ class Normalized(Model):
     def __init__(self, model: Model, mean: Tensor, std: Tensor, centres: Tensor | None = None) -> None:
         super().__init__()
         self.model = model
-        # An instance's own values stand in front of the class's.
-        self.sigma_input, self.bounded = model.sigma_input, model.bounded  # type: ignore[misc]
+        self.sigma_input = model.sigma_input
+        self.bounded = model.bounded  # type: ignore[misc]  # its own value, in front of the class's
         self.size_multiple, self.fixed_size = model.size_multiple, model.fixed_size
         self.halo, self.border = model.halo, model.border
         self.register_buffer("mean", mean.reshape(-1, 3).float())
