@@ -61,6 +61,25 @@ def test_it_says_what_it_resolved_and_what_it_wrote(here: Path) -> None:
     assert (here / "out/b.jpg").exists()
 
 
+def test_a_noise_level_takes_the_network_that_is_told_it(here: Path) -> None:
+    for name, changes in (("default", {"sigma_input": False, "sigma_range": None}), ("gaussian", {})):
+        tiny_network.save(here / "networks" / f"{name}.onnx", tiny_network.card(name=name, **changes))
+
+    def resolved(*arguments: str) -> str:
+        result = invoke("denoise", "photos/a.png", "-o", "out.png", "--overwrite", *arguments)
+        assert result.exit_code == 0
+        return result.stderr
+
+    assert "network default (tiny), blind, strength 1" in resolved()
+    assert "network gaussian (tiny), sigma 25," in resolved("--sigma", "25")
+    assert "network gaussian (tiny), sigma auto," in resolved("--sigma", "auto")
+    told = resolved("--sigma", "25", "--network", "default")
+    assert "network default (tiny), blind (--sigma 25 has no say)" in told
+    assert "default is blind: sigma 25 has no say" in told
+    (here / "networks/gaussian.onnx").unlink()
+    assert "network default" in resolved("--sigma", "25")
+
+
 def test_quiet_says_nothing(here: Path) -> None:
     result = invoke("denoise", "photos", "-o", "out", "-q")
     assert (result.exit_code, result.output) == (0, "")

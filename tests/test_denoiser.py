@@ -365,6 +365,22 @@ def test_16_bits_are_denoised_as_8_bits_are(tiny: Network) -> None:
 # --- finding and loading ---------------------------------------------------------------------------
 
 
+def test_without_a_name_a_noise_level_takes_gaussian_and_none_takes_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser, "NETWORKS", tmp_path)
+    blind = tiny_network.card(name="blind", sigma_input=False, sigma_range=None)
+    networks = {"default": load(tiny_network.save(tmp_path / "default.onnx", blind))}
+    networks["gaussian"] = load(tiny_network.save(tmp_path / "gaussian.onnx"))
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(unnoise.denoise(picture), networks["default"].denoise(picture))
+    told = networks["gaussian"].denoise(picture, sigma=25)
+    np.testing.assert_array_equal(unnoise.denoise(picture, sigma=25), told)
+    assert not np.array_equal(told, networks["default"].denoise(picture))
+    blindly = unnoise.denoise(picture, sigma=25, network="default")
+    np.testing.assert_array_equal(blindly, networks["default"].denoise(picture))
+
+
 def test_names_paths_and_run_folders_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = tmp_path / "networks"
     networks.mkdir()

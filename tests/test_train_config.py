@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from click.testing import CliRunner
 
+from unnoise import cli
+from unnoise.dataset import Stage
+from unnoise.denoiser import find
 from unnoise.errors import ConfigError
+from unnoise.models import build
+from unnoise.recipes import RECIPES
 from unnoise.run import TrainConfig
 from unnoise.strategies import STRATEGIES
 
@@ -25,6 +33,7 @@ EDGES: dict[str, tuple[float, float]] = {
     "lookahead_k": (0, 1), "steps": (0, 1), "epochs": (0, 0.1), "minutes": (-1, 0.1), "lr": (0, 1e-9),
     "checkpoint_minutes": (0, 1e-4), "warmup": (-1, 0), "clip": (-0.1, 0), "weight_decay": (-1e-9, 0),
     "patience": (-1, 0), "seed": (-1, 0), "ema": (1, 0), "beta2": (1, 0), "lookahead_alpha": (0, 1),
+    "grey": (1.1, 1),
 }  # fmt: skip
 
 
@@ -48,6 +57,61 @@ def test_numbers_out_of_range_are_refused_by_the_option_s_name(name: str) -> Non
 def test_what_is_no_number_or_beyond_the_other_end(name: str, wrong: float) -> None:
     with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} "):
         config(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "later", [((0.0, 8, 1),), ((0.5, 8, 1), (0.5, 8, 2)), ((1.0, 8, 1),), ((0.5, 0, 1),)]
+)
+def test_stages_out_of_order_or_range_are_refused(later: tuple[tuple[float, int, int], ...]) -> None:
+    with pytest.raises(ConfigError, match=r"--later .* makes no sense") as caught:
+        config(later=later)
+    assert "PART:PATCH:BATCH" in caught.value.hint
+
+
+def test_stages_survive_the_run_s_json() -> None:
+    made = config(later=((0.3, 64, 32), (0.7, 128, 16)), patch=48, batch=8)
+    assert TrainConfig.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.stages(256) == (Stage(0.0, 48, 8), Stage(0.3, 64, 32), Stage(0.7, 128, 16))
+    assert config(batch=8).stages(256) == (Stage(0.0, 256, 8),)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_training_that_can_begin(name: str) -> None:
+    recipe = TrainConfig(Path("data"), Path("run"), **RECIPES[name])
+    model = build(recipe.model, recipe.model_options)
+    assert model.sigma_input is (name != "default")
+    for stage in recipe.stages(256):
+        model.check_input_shape(torch.empty(1, 3, stage.patch, stage.patch, device="meta"))
+
+
+def test_options_stand_over_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TrainConfig] = []
+
+    def begin(config: TrainConfig, **_: object) -> None:
+        seen.append(config)
+        raise ConfigError("enough", hint="")
+
+    monkeypatch.setattr("unnoise.train.train", begin)
+
+    def configured(*arguments: str) -> TrainConfig:
+        assert CliRunner().invoke(cli.main, ["train", "data", "-o", "run", *arguments]).exit_code == 2
+        return seen.pop()
+
+    plain = configured("--preset", "small")
+    assert plain == TrainConfig(Path("data"), Path("run"), **RECIPES["small"])
+    changed = configured("--preset", "small", "--lr", "0.5", "--steps", "7", "--later", "0.5:32:4")
+    assert (changed.lr, changed.steps, changed.minutes, changed.later) == (0.5, 7, None, ((0.5, 32, 4),))
+    assert changed.loss == RECIPES["small"]["loss"]
+    tuned = configured("--from", str(find("default")))
+    assert (tuned.optimizer, tuned.minutes, tuned.init) == ("muon", 15, find("default"))
+    assert configured("--from", str(find("default")), "--optimizer", "adamw").optimizer == "adamw"
+
+
+def test_an_unknown_recipe_and_a_stage_of_another_spelling_are_refused() -> None:
+    for arguments, message in ((("--preset", "smal"), "small"), (("--later", "0.5:x"), "PART:PATCH:BATCH")):
+        done = CliRunner().invoke(cli.main, ["train", "data", "-o", "run", "--steps", "1", *arguments])
+        assert done.exit_code == 2
+        assert message in done.stderr
 
 
 def test_stored_copies_are_trained_on_as_pairs() -> None:

@@ -27,6 +27,8 @@ from unnoise.runtime import FLOAT32
 logger = logging.getLogger(__name__)
 
 NETWORKS = Path(__file__).with_name("networks")
+BLIND, TOLD = "default", "gaussian"
+"""The bundled networks that are taken where nobody names one: without a noise level, and with one."""
 RUN_NETWORK = "network.onnx"
 """The network's name in the folder of a training run."""
 
@@ -37,6 +39,13 @@ RUN_NETWORK = "network.onnx"
 def bundled() -> dict[str, Path]:
     """Names and files of the networks that come with the package."""
     return {path.stem: path for path in sorted(NETWORKS.glob("*.onnx"))}
+
+
+def chosen(network: str | os.PathLike[str] | None, *, told: bool) -> str | os.PathLike[str]:
+    """``network``, or the bundled one that fits where none was named: ``told`` the noise level, or blind."""
+    if network is not None:
+        return network
+    return TOLD if told and TOLD in bundled() else BLIND
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -226,7 +235,7 @@ def denoise(
     strength: float = 1.0,
     white: float | None = None,
     nan_fill: bool = False,
-    network: str | os.PathLike[str] = "default",
+    network: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> npt.NDArray[Any]: ...
 
@@ -240,7 +249,7 @@ def denoise(
     strength: float = 1.0,
     white: float | None = None,
     nan_fill: bool = False,
-    network: str | os.PathLike[str] = "default",
+    network: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> None: ...
 
@@ -253,11 +262,14 @@ def denoise(
     strength: float = 1.0,
     white: float | None = None,
     nan_fill: bool = False,
-    network: str | os.PathLike[str] = "default",
+    network: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> npt.NDArray[Any] | None:
-    """Denoise an array or a file with a network that is loaded once; see :meth:`Network.denoise`."""
-    path = find(network)
+    """Denoise an array or a file with a network that is loaded once; see :meth:`Network.denoise`.
+
+    Without a ``network``, ``gaussian`` is taken where ``sigma`` is given, and ``default`` where it is not.
+    """
+    path = find(chosen(network, told=sigma is not None))
     loaded = _cached(path, path.stat().st_mtime_ns)
     if out is None:
         return loaded.denoise(image, sigma=sigma, strength=strength, white=white, nan_fill=nan_fill)

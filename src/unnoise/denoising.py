@@ -125,6 +125,8 @@ def clean(
     if level == 0 and not settings.nan_fill:
         return Cleaned(level, _as_it_was(image), ["no noise: the picture is left as it was"])
     cleaned = Cleaned(level, iter(()), [odd] if odd else [])
+    if settings.sigma is not None and not network.card.sigma_input:
+        cleaned.notes.append(f"{network.name} is blind: sigma {settings.sigma:g} has no say")
     if settings.white is None:
         cleaned.notes += _few_bits(image)
     grid = _grid(network, image, settings)

@@ -27,7 +27,7 @@ from typing import Any
 
 from unnoise import provenance
 from unnoise.cores import available_cores
-from unnoise.denoiser import bundled, load
+from unnoise.denoiser import TOLD, bundled, load
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.evaluate import compare, evaluate
@@ -165,7 +165,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
             _trained(config, contender, minutes[contender.name], log, progress)
         with diary.stage(f"score {contender.name}"):
             methods.append(_scored(config, contender, dataset, log, progress))
-    if "default" in bundled():
+    if TOLD in bundled():
         with diary.stage(f"score {SHIPPED}"):
             methods.append(_scored_shipped(config, dataset, log, progress))
 
@@ -193,7 +193,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
             dataset,
             common=_common(config),
             optimizers=bool(preset.optimizers),
-            shipped="default" in bundled(),
+            shipped=TOLD in bundled(),
             left_out=compared.left_out,
         ),
     )
@@ -356,7 +356,7 @@ def _scored_shipped(config: ExperimentConfig, dataset: Dataset, log: Log, progre
     if path.exists():
         stored: MethodResult = decode(MethodResult, _read(path))
         return stored
-    network = load("default")
+    network = load(TOLD)
     result = dataclasses.replace(
         _measure(network, dataset, progress),
         name=SHIPPED,
@@ -384,7 +384,7 @@ def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResu
             if method.kind == "filter":
                 denoisers.append((method.label, parse(settings[method.name])))
             else:
-                source = "default" if method.name == SHIPPED else _run_folder(config, method.name)
+                source = TOLD if method.name == SHIPPED else _run_folder(config, method.name)
                 denoisers.append((method.label, load(source)))
         log("drawing the figure")
         save_figure(figure(of_split(dataset, "test"), denoisers), path)

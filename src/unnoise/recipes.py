@@ -1,4 +1,7 @@
-"""Recipes of `unnoise train` that go by a name: those of the bundled networks, and one for fine-tuning."""
+"""Recipes of `unnoise train` that go by a name: those of the bundled networks, and one for fine-tuning.
+
+What they were chosen from, and what each choice was worth, is told in docs/training.md.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ _OURS: Mapping[str, Any] = {
     "loss": "l1",
     "noise": "gaussian:0-75",
     "float_noise": True,
-    "batch": 32,
+    "batch": 16,
     "patch": 64,
-    "later": ((0.7, 128, 8),),
+    "later": ((0.25, 64, 32), (0.65, 128, 16)),
     "grey": 0.1,
     "clip": 0.5,
     "validations": 30,
@@ -28,15 +31,24 @@ _OURS: Mapping[str, Any] = {
 }
 
 RECIPES: dict[str, Mapping[str, Any]] = {
-    "gaussian": {**_OURS, "minutes": 60},
-    "small": {**_OURS, "model_options": {"widths": [16, 32, 64], "depths": [2, 2, 3]}, "minutes": 40},
+    "gaussian": {**_OURS, "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2]}, "minutes": 70},
+    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 2]}, "minutes": 45},
     "default": {
         **_OURS,
-        "model_options": {"blind": True},
+        "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2], "blind": True},
         "noise": "realistic",
         "float_noise": False,
         "minutes": 60,
     },
-    "finetune": {**_OURS, "lr": 1e-3, "later": (), "minutes": 15},
+    # Whole tiles, whatever their size, and the noise of the data that it is tuned to.
+    "finetune": {
+        **{name: value for name, value in _OURS.items() if name not in ("patch", "later", "noise", "grey")},
+        "lr": 1e-3,
+        "valid_tiles": 256,
+        "minutes": 15,
+    },
 }
 """Name -> fields of :class:`unnoise.run.TrainConfig`."""
+
+FINETUNE = "finetune"
+"""What is taken where training starts from other weights and no recipe is named."""

@@ -163,13 +163,14 @@ class _Tools:
     @staticmethod
     def take(request: Request, root: Path | None) -> _Tools:
         """Load what was asked for; the manifest lies in ``root`` where nobody says otherwise."""
-        from unnoise.denoiser import load
+        from unnoise.denoiser import chosen, load
         from unnoise.manifest import Manifest, Recipe, check_place
 
+        asked = click.get_current_context().get_parameter_source("sigma")
+        source = chosen(request.network, told=asked is click.core.ParameterSource.COMMANDLINE)
+
         def loaded(threads: int | None) -> Network:
-            return load(
-                request.network, threads=threads, backend=request.backend, precision=request.precision
-            )
+            return load(source, threads=threads, backend=request.backend, precision=request.precision)
 
         place = request.manifest_in(root)
         if place is not None:
@@ -185,10 +186,12 @@ class _Tools:
         from unnoise.memory import default_budget, readable
 
         request, network, card = self.request, self.network, self.network.card
-        level = "auto" if request.sigma is None else f"{request.sigma:g}"
+        level = "sigma auto" if request.sigma is None else f"sigma {request.sigma:g}"
+        if not card.sigma_input:
+            level = "blind" if request.sigma is None else f"blind (--{level} has no say)"
         tile = card.fixed_size or request.tile or ("none" if card.whole_image else "by memory")
         note(
-            f"network {network.name} ({card.architecture}), sigma {level}, strength {request.strength:g}, "
+            f"network {network.name} ({card.architecture}), {level}, strength {request.strength:g}, "
             f"tile {tile}, threads {network.threads}, {network.backend} on the processor, "
             f"{network.precision}, memory {readable(self.settings.memory or default_budget())}"
         )

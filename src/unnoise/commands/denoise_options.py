@@ -45,7 +45,8 @@ _OPTIONS = (
     ),
     click.option("--in-place", is_flag=True, help="Replace every file by its result, instead of -o."),
     click.option(
-        "--network", default="default", show_default=True, help="Name, .onnx file, or folder of a run."
+        "--network",
+        help="Name, .onnx file, or folder of a run.  [default: gaussian with --sigma, else default]",
     ),
     click.option(
         "--sigma",
@@ -155,7 +156,7 @@ class Request:
     inputs: tuple[str, ...]
     output: str | None
     in_place: bool
-    network: str
+    network: str | None
     sigma: float | None
     strength: float
     linear: bool | None

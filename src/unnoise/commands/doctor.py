@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Denoise this picture in tiles and at once, and compare, instead of all else.",
 )
-@click.option("--network", help="For --verify-tiles: name, .onnx file or run.  [default: default]")
+@click.option("--network", help="For --verify-tiles: name, .onnx file or run.  [default: as for denoise]")
 @click.option("--tile", type=click.IntRange(16), help="For --verify-tiles: longest side of a tile.")
 @click.option("--sigma", type=click.FloatRange(0, 255), help="For --verify-tiles.  [default: estimated]")
 @json_option
@@ -32,7 +32,7 @@ def doctor(*, picture: str | None, network: str | None, tile: int | None, sigma:
     something does not work.
     """
     if picture is not None:
-        _verify(picture, network or "default", tile, sigma)
+        _verify(picture, network, tile, sigma)
         return
     if any(value is not None for value in (network, tile, sigma)):
         raise ConfigError("--network, --tile and --sigma belong to --verify-tiles", hint="Give it a FILE.")
@@ -70,12 +70,12 @@ def _counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _verify(picture: str, network: str, tile: int | None, sigma: float | None) -> None:
+def _verify(picture: str, network: str | None, tile: int | None, sigma: float | None) -> None:
     from unnoise import images
-    from unnoise.denoiser import load
+    from unnoise.denoiser import chosen, load
     from unnoise.seams import BOUND, compare
 
-    loaded = load(network)
+    loaded = load(chosen(network, told=sigma is not None))
     bad = 0
     with images.open(picture) as document:
         for remark in document.notes:

@@ -58,7 +58,8 @@ def _stages(
 )
 @click.option(
     "--preset",
-    help="Settings that belong together: gaussian, small, default, finetune. Options given beside it win.",
+    help="Settings that belong together: gaussian, small, default, finetune. Options given beside it win.  "
+    "[default: finetune with --from]",
 )
 @click.option("--model", default="residual-unet", show_default=True, help="Architecture.")
 @click.option(
@@ -134,10 +135,13 @@ def train(*, resume: bool, preset: str | None, **options: Any) -> None:
 
     from unnoise.denoiser import bundled, find
     from unnoise.export import export_run
+    from unnoise.recipes import FINETUNE
     from unnoise.run import Run, TrainConfig
     from unnoise.train import train as run_training
 
-    if preset is not None:
+    if preset is None and options["init"] and not resume:
+        preset = FINETUNE
+    if preset is not None and not resume:
         options = _with_preset(preset, options)
     if init := options["init"]:
         # A run that is not finished has no network file yet, but weights.
