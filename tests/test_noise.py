@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from unnoise import noise
@@ -43,7 +46,143 @@ def test_a_range_draws_one_level_a_picture() -> None:
     assert (drawn(GREY, rng) - GREY).std() == pytest.approx(drawn.sigma / 255, rel=0.01)
 
 
-@pytest.mark.parametrize("spec", ["gaussian:25", "gaussian:0-75", "gaussian:12.5", "gaussian:0"])
+@pytest.mark.parametrize("level", [0.02, 0.2, 0.8])
+def test_poisson_gaussian_has_its_moments_at_every_brightness(level: float) -> None:
+    clean = np.full((400, 400, 3), level, np.float32)
+    residual = (noise.parse("poisson-gaussian:0.5,2")(clean, np.random.default_rng(0)) - clean) * 255
+    assert residual.dtype == np.float32
+    variance = 0.5 * level * 255 + 2**2
+    assert abs(residual.mean()) < 4 * variance**0.5 / residual.size**0.5
+    assert residual.var() == pytest.approx(variance, rel=0.01)
+    # The third cumulant of a Poisson variable times g is g times that of its variance: it is no Gaussian one.
+    skew = ((residual - residual.mean()) ** 3).mean()
+    assert skew == pytest.approx(0.5**2 * level * 255, rel=0.2, abs=0.6)
+    for other in (np.roll(residual, 1, 0), np.roll(residual, 1, 1), np.roll(residual, 1, 2)):
+        assert abs(np.corrcoef(residual.ravel(), other.ravel())[0, 1]) < 0.01
+
+
+def test_poisson_gaussian_counts_photons() -> None:
+    clean = np.full((64, 64, 3), 0.5, np.float32)
+    counted = noise.parse("poisson-gaussian:3,0")(clean, np.random.default_rng(0)) * 255 / 3
+    assert np.abs(counted - np.rint(counted)).max() < 1e-3
+    assert counted.max() > 255 / 3 * 0.7
+
+
+def test_poisson_gaussian_does_not_clip_and_takes_values_below_black() -> None:
+    clean = np.full((64, 64, 3), -0.1, np.float32)
+    noisy = noise.parse("poisson-gaussian:1,5")(clean, np.random.default_rng(0))
+    assert noisy.mean() == pytest.approx(-0.1, abs=1e-3)
+    assert (noisy - clean).std() == pytest.approx(5 / 255, rel=0.03)
+    bright = noise.parse("poisson-gaussian:9,5")(np.ones((64, 64, 3), np.float32), np.random.default_rng(0))
+    assert bright.max() > 1.2
+
+
+def test_poisson_gaussian_without_shot_noise_has_one_sigma() -> None:
+    assert noise.parse("poisson-gaussian:0,12").sigma == 12
+    assert noise.parse("poisson-gaussian:0.1,12").sigma is None
+    assert noise.parse("poisson-gaussian:0,0-12").sigma is None
+    residual = noise.parse("poisson-gaussian:0,12")(GREY, np.random.default_rng(0)) - GREY
+    assert residual.std() == pytest.approx(12 / 255, rel=0.01)
+
+
+def test_poisson_gaussian_draws_both_from_their_ranges() -> None:
+    ranged = noise.parse("poisson-gaussian:0.5-1.5,2-6")
+    rng = np.random.default_rng(0)
+    drawn = [ranged.draw(rng) for _ in range(500)]
+    assert all(isinstance(each, noise.PoissonGaussian) for each in drawn)
+    pairs = np.array([(each.gain, each.read) for each in drawn if isinstance(each, noise.PoissonGaussian)])
+    assert (pairs[:, :, 0] == pairs[:, :, 1]).all()
+    assert pairs[:, :, 0].min(0) == pytest.approx([0.5, 2], abs=0.05)
+    assert pairs[:, :, 0].max(0) == pytest.approx([1.5, 6], abs=0.05)
+
+
+COLOUR = np.empty((96, 96, 3), np.float32)
+COLOUR[:] = (0.4, 0.5, 0.45)
+
+
+def test_realistic_is_no_white_noise() -> None:
+    level = noise.parse("realistic:0.6")
+    tied, stripes = [], []
+    for seed in range(40):
+        residual = noise.apply(level, COLOUR, seed) - COLOUR
+        residual -= residual.mean((0, 1))
+        tied.append((residual[1:] * residual[:-1]).mean() / residual.var())
+        stripes.append((residual[:, :, 0] * residual[:, :, 1]).mean() / residual.var())
+    assert np.median(tied) > 0.3
+    assert np.median(stripes) > 0.2
+    # Cameras differ.
+    assert np.std(tied) > 0.1
+
+
+def test_realistic_grows_with_its_strength() -> None:
+    def median(strength: float) -> float:
+        level = noise.parse(f"realistic:{strength}")
+        return float(
+            np.median([(noise.apply(level, COLOUR, seed) - COLOUR).std() * 255 for seed in range(30)])
+        )
+
+    found = [median(strength) for strength in (0.05, 0.3, 0.6, 1.0)]
+    assert 0.3 < found[0] < 3
+    assert 12 < found[-1] < 50
+    assert all(more > 1.5 * less for less, more in pairwise(found))
+
+
+def test_realistic_clips_and_repeats() -> None:
+    clean = np.zeros((48, 48, 3), np.float32)
+    clean[24:] = (1.0, 0.99, 1.0)
+    level = noise.parse("realistic")
+    seen = set()
+    for seed in range(40):
+        noisy = noise.apply(level, clean, seed)
+        assert noisy.dtype == np.float32
+        assert 0 <= noisy.min() <= noisy.max() <= 1
+        assert np.array_equal(noisy, noise.apply(level, clean, seed))
+        seen.add(noisy.tobytes())
+    assert len(seen) > 30
+
+
+def drawn_strengths(level: noise.Noise, rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    drawn = [level.draw(rng) for _ in range(count)]
+    return np.array([each.low for each in drawn if isinstance(each, noise.Realistic)])
+
+
+def test_realistic_leaves_some_pictures_as_they_are() -> None:
+    level, rng = noise.parse("realistic"), np.random.default_rng(0)
+    strengths = drawn_strengths(level, rng, 2000)
+    assert (strengths == 0).mean() == pytest.approx(0.05, abs=0.02)
+    assert strengths.max() > 0.98
+    assert np.mean(strengths[strengths > 0]) == pytest.approx(0.5, abs=0.03)
+    kept = noise.parse("realistic:0")(COLOUR, rng)
+    assert np.array_equal(kept, COLOUR)
+    assert kept is not COLOUR
+    some = noise.parse("realistic:0.2-0.4")
+    strengths = drawn_strengths(some, rng, 500)
+    assert 0.2 <= strengths.min() <= strengths.max() <= 0.4
+
+
+def test_realistic_keeps_grey_pictures_grey() -> None:
+    level = noise.parse("realistic:0.7")
+    for seed in range(20):
+        noisy = noise.apply(level, GREY[:50, :50], seed)
+        assert (noisy == noisy[:, :, :1]).all()
+        assert noisy.std() > 1 / 255
+
+
+SPELLINGS = [
+    "gaussian:25",
+    "gaussian:0-75",
+    "gaussian:12.5",
+    "gaussian:0",
+    "poisson-gaussian:0.5,2",
+    "poisson-gaussian:0.1-2,0-5",
+    "realistic",
+    "realistic:0.5",
+    "realistic:0.2-0.8",
+    "realistic:0",
+]
+
+
+@pytest.mark.parametrize("spec", SPELLINGS)
 def test_spellings_come_back(spec: str) -> None:
     parsed = noise.parse(spec)
     assert parsed.spec == spec
@@ -57,6 +196,30 @@ def test_bad_levels_are_refused_with_an_example(spec: str) -> None:
     with pytest.raises(ConfigError) as caught:
         noise.parse(spec)
     assert "gaussian:25" in caught.value.hint
+
+
+@pytest.mark.parametrize("value", ["", "1", "1,x", "-1,2", "2-1,3", "1,2,3", "1,300", "nan,1"])
+def test_bad_gains_are_refused_with_an_example(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        noise.parse(f"poisson-gaussian:{value}")
+    assert "poisson-gaussian:0.5,2" in caught.value.hint
+
+
+@pytest.mark.parametrize("value", ["x", "-0.5", "0.8-0.2", "1.5", "0-2", "nan"])
+def test_bad_strengths_are_refused_with_an_example(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        noise.parse(f"realistic:{value}")
+    assert "realistic:0.2-0.8" in caught.value.hint
+
+
+def test_every_noise_says_who_it_is() -> None:
+    assert {spec.partition(":")[0] for spec in SPELLINGS} == set(noise.NOISES)
+    for spec in SPELLINGS:
+        parsed = noise.parse(spec)
+        assert isinstance(parsed, noise.Noise)
+        assert parsed.name == spec.partition(":")[0]
+        fixed = parsed.draw(np.random.default_rng(0))
+        assert fixed.draw(np.random.default_rng(1)) == fixed
 
 
 def test_unknown_noise_names_the_nearest() -> None:
@@ -77,3 +240,30 @@ def test_keyed_seeds_depend_on_each_part_and_nothing_else() -> None:
     assert len(others - {seed}) == 3
     assert 0 <= seed < 2**63
     assert np.array_equal(noise.apply(level, GREY, seed), noise.apply(level, GREY, seed))
+
+
+def test_a_mixture_draws_its_parts_as_often_as_they_are_named() -> None:
+    mixed = noise.parse("gaussian:5/gaussian:5/gaussian:40")
+    assert mixed.spec == "gaussian:5/gaussian:5/gaussian:40"
+    assert noise.parse(mixed.spec) == mixed
+    assert mixed.sigma is None
+    clean = np.full((16, 16, 3), 0.5, np.float32)
+    rng = np.random.default_rng(0)
+    weak = [float((mixed(clean, rng) - clean).std() * 255) < 15 for _ in range(300)]
+    assert 0.58 < np.mean(weak) < 0.75
+    assert mixed.draw(rng).sigma in (5, 40)
+    with pytest.raises(UnknownName):
+        noise.parse("gaussian:5/nothing")
+    with pytest.raises(UnknownName):
+        noise.parse("gaussian:5/")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("gaussian:25", True), ("gaussian:0-75", True), ("gaussian:5/gaussian:9-20", True),
+        ("realistic", False), ("poisson-gaussian:1,2", False), ("gaussian:5/realistic", False),
+    ],
+)  # fmt: skip
+def test_only_noises_whose_draws_have_one_sigma_can_be_told(spec: str, told: bool) -> None:
+    assert noise.has_levels(noise.parse(spec)) is told

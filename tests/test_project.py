@@ -31,6 +31,7 @@ RUNTIME = (
     "codecs",
     "formats",
     "images",
+    "camera",
     "noise",
     "estimate",
     "metrics",

@@ -401,6 +401,10 @@ def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> N
     ranged = replace(dataset, info=replace(dataset.info, noise="gaussian:10-50"))
     with pytest.raises(ConfigError, match="is told the noise level, but the stored copies have many"):
         _examples(config(data, tmp_path, noise="stored"), ranged)
+    with pytest.raises(ConfigError, match=r"but this noise has no one \(realistic\)"):
+        _examples(config(data, tmp_path, noise="realistic"), dataset)
+    deaf = config(data, tmp_path, noise="realistic", model_options={"blind": True})
+    assert _examples(deaf, dataset)[0].noise.spec == "realistic"
     blind = config(data, tmp_path, noise="stored", model="unet", model_options={})
     assert _examples(blind, ranged)[0].noise.spec == "gaussian:10-50"
 

@@ -36,7 +36,7 @@ RECIPES: dict[str, Mapping[str, Any]] = {
     "default": {
         **_OURS,
         "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2], "blind": True},
-        "noise": "realistic",
+        "noise": "realistic/realistic/gaussian:0-50",
         "float_noise": False,
         "minutes": 60,
     },

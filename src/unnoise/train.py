@@ -293,14 +293,15 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         )
     spec = config.training_noise(dataset.info)
     level = noise.parse(spec)
-    if (
-        config.noise == STORED
-        and level.sigma is None
-        and build(config.model, config.model_options).sigma_input
-    ):
+    if config.noise == STORED:
+        many, which = level.sigma is None, "the stored copies have many"
+    else:
+        many, which = not noise.has_levels(level), "this noise has no one"
+    if many and build(config.model, config.model_options).sigma_input:
+        blind = f"Take a blind model: --model-option blind=true for {config.model}."
         raise ConfigError(
-            f"{config.model} is told the noise level, but the stored copies have many ({spec})",
-            hint="Leave --noise stored away, or take a blind model.",
+            f"{config.model} is told the noise level, but {which} ({spec})",
+            hint=f"{blind} Or leave --noise stored away." if config.noise == STORED else blind,
         )
     batches = TrainingBatches(
         dataset.split("train"),
