@@ -90,6 +90,7 @@ TRAINING = (
     "appetite",
     "export",
     "train",
+    "recipes",
     "presets",
     "diary",
     "provenance",

@@ -11,12 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import tiny_dataset
 from unnoise import cli
 from unnoise.dataset import Stage
 from unnoise.denoiser import find
 from unnoise.errors import ConfigError
 from unnoise.models import build
-from unnoise.recipes import RECIPES
+from unnoise.recipes import RECIPES, fitted
 from unnoise.run import TrainConfig
 from unnoise.strategies import STRATEGIES
 
@@ -84,7 +85,8 @@ def test_every_recipe_is_a_training_that_can_begin(name: str) -> None:
         model.check_input_shape(torch.empty(1, 3, stage.patch, stage.patch, device="meta"))
 
 
-def test_options_stand_over_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_stand_over_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny_dataset.build(tmp_path).path  # tiles of 32 pixels
     seen: list[TrainConfig] = []
 
     def begin(config: TrainConfig, **_: object) -> None:
@@ -94,11 +96,12 @@ def test_options_stand_over_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unnoise.train.train", begin)
 
     def configured(*arguments: str) -> TrainConfig:
-        assert CliRunner().invoke(cli.main, ["train", "data", "-o", "run", *arguments]).exit_code == 2
+        assert CliRunner().invoke(cli.main, ["train", str(data), "-o", "run", *arguments]).exit_code == 2
         return seen.pop()
 
     plain = configured("--preset", "small")
-    assert plain == TrainConfig(Path("data"), Path("run"), **RECIPES["small"])
+    assert plain == TrainConfig(data, Path("run"), **fitted(RECIPES["small"], 32))
+    assert (plain.patch, {patch for _, patch, _ in plain.later}) == (32, {32})
     changed = configured("--preset", "small", "--lr", "0.5", "--steps", "7", "--later", "0.5:32:4")
     assert (changed.lr, changed.steps, changed.minutes, changed.later) == (0.5, 7, None, ((0.5, 32, 4),))
     assert changed.loss == RECIPES["small"]["loss"]

@@ -6,7 +6,7 @@
 
     clean = unnoise.denoise(noisy)                    # an array: the same dtype and shape come back
     unnoise.denoise("noisy.jpg", "clean.jpg")         # a file
-    network = unnoise.load("default")                 # once, for many pictures
+    network = unnoise.load("gaussian")                # once, for many pictures
     clean = network.denoise(noisy, sigma=25, strength=0.8)
 
 The names are looked up when they are first used, so that importing the package costs next to nothing.

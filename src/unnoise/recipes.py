@@ -14,16 +14,16 @@ LENGTHS = frozenset({"steps", "epochs", "minutes"})
 _OURS: Mapping[str, Any] = {
     "model": "residual-unet",
     "optimizer": "muon",
-    "lr": 3e-3,
+    "lr": 1.5e-3,
     "weight_decay": 0.0,
     "schedule": "cosine",
     "warmup": 100,
     "loss": "l1",
     "noise": "gaussian:0-75",
     "float_noise": True,
-    "batch": 16,
+    "batch": 32,
     "patch": 64,
-    "later": ((0.25, 64, 32), (0.65, 128, 16)),
+    "later": ((0.55, 128, 16),),
     "grey": 0.1,
     "clip": 0.5,
     "validations": 30,
@@ -31,8 +31,8 @@ _OURS: Mapping[str, Any] = {
 }
 
 RECIPES: dict[str, Mapping[str, Any]] = {
-    "gaussian": {**_OURS, "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2]}, "minutes": 70},
-    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 2]}, "minutes": 45},
+    "gaussian": {**_OURS, "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2]}, "minutes": 66},
+    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 2]}, "minutes": 37},
     "default": {
         **_OURS,
         "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2], "blind": True},
@@ -40,10 +40,13 @@ RECIPES: dict[str, Mapping[str, Any]] = {
         "float_noise": False,
         "minutes": 60,
     },
-    # Whole tiles, whatever their size, and the noise of the data that it is tuned to.
+    # The noise of the data that it is tuned to, rounded as files are.
     "finetune": {
-        **{name: value for name, value in _OURS.items() if name not in ("patch", "later", "noise", "grey")},
+        **{name: value for name, value in _OURS.items() if name not in ("noise", "float_noise", "grey")},
         "lr": 1e-3,
+        "batch": 16,
+        "patch": 128,
+        "later": (),
         "valid_tiles": 256,
         "minutes": 15,
     },
@@ -52,3 +55,9 @@ RECIPES: dict[str, Mapping[str, Any]] = {
 
 FINETUNE = "finetune"
 """What is taken where training starts from other weights and no recipe is named."""
+
+
+def fitted(recipe: Mapping[str, Any], tile: int) -> dict[str, Any]:
+    """A recipe with patches no larger than a data set's tiles."""
+    later = tuple((start, min(patch, tile), batch) for start, patch, batch in recipe["later"])
+    return {**recipe, "patch": min(recipe["patch"], tile), "later": later}

@@ -175,14 +175,16 @@ def train(*, resume: bool, preset: str | None, **options: Any) -> None:
 def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The preset's settings, and over them what the command line says."""
     from unnoise.errors import UnknownName
-    from unnoise.recipes import LENGTHS, RECIPES
+    from unnoise.recipes import LENGTHS, RECIPES, fitted
+    from unnoise.tiles import load_dataset
 
     if name not in RECIPES:
         raise UnknownName("preset", name, RECIPES)
     ctx = click.get_current_context()
     told = {n for n in options if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
     left_out = told | (LENGTHS if told & LENGTHS else set())
-    return {**options, **{n: v for n, v in RECIPES[name].items() if n not in left_out}}
+    recipe = fitted(RECIPES[name], load_dataset(options["data"]).info.tile)
+    return {**options, **{n: v for n, v in recipe.items() if n not in left_out}}
 
 
 def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:
