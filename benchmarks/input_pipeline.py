@@ -73,8 +73,7 @@ def main() -> None:
             dataset.split("train"),
             noise.parse(dataset.info.noise),
             STRATEGIES["supervised"],
-            options.batch,
-            tile,
+            (Stage(0.0, tile, options.batch),),
             0,
         )
         torch.manual_seed(0)
