@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from unnoise import noise
-from unnoise.dataset import Batch, TrainingBatches, prefetched
+from unnoise.dataset import Batch, Stage, TrainingBatches, prefetched
 from unnoise.models import build
 from unnoise.strategies import STRATEGIES
 from unnoise.tiles import Dataset, load_dataset

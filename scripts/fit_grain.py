@@ -1,13 +1,14 @@
-"""Fit the numbers of `unnoise.grain`: from the levels of a noisy picture to the sigma that a network should be told.
+"""Fit the numbers of `unnoise.grain`: from what is seen of a picture's noise to the sigma to be told.
 
 Clean photographs get noise of many kinds: white, white and JPEG, smeared over pixels, of a camera (see
-`unnoise.camera`, and a plainer one here that demosaics picture and noise together), none. A network that takes sigma
-denoises the middle of each at nine levels. What is fitted is the level that loses least PSNR to the best one. Photographs
-that are held out say how well that goes. The numbers go into src/unnoise/grain.py by hand.
+`unnoise.camera`, and a plainer one here that demosaics picture and noise together), none. A network that
+takes sigma denoises the middle of each at nine levels. What is fitted is the level that loses least PSNR to
+the best one. Photographs that are held out say how well that goes. The numbers go into src/unnoise/grain.py
+by hand.
 
-    python scripts/fit_grain.py --data FOLDER [--network default] [--pairs 330]
+    python scripts/fit_grain.py --data FOLDER [--network gaussian] [--pairs 330]
 
-FOLDER holds photos/ (varied photographs) and cracks-cc0/ (concrete). It takes about a minute of one core.
+FOLDER holds photos/ (varied photographs) and cracks-cc0/ (concrete). It takes some minutes of a core or more.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from unnoise.estimate import white_sigma
 
 SIDE, MIDDLE = 256, 128
 LEVELS = np.array([0, 2, 4, 7, 11, 17, 26, 40, 62.0])
-FLOOR = 10**-4.4
-"""Mean squared error that is as good as none: 44 dB."""
+FLOOR = 10**-4.0
+"""Mean squared error that is as good as none: 40 dB."""
 FINE = np.linspace(np.log(grain.OFFSET), np.log(LEVELS[-1] + grain.OFFSET), 160)
 
 Array = npt.NDArray[np.float64]
@@ -44,7 +45,8 @@ class Pair:
     Attributes:
         kind: of noise.
         name: of the photograph.
-        features: what the estimator sees of it, and the σ that it takes white noise to have.
+        features: what the estimator sees of it.
+        white: σ as if its noise were white.
         lost: PSNR in dB below the best, at each of FINE.
     """
 
@@ -59,7 +61,7 @@ class Pair:
 
 
 def rounded(pixels: npt.NDArray[np.floating]) -> FloatArray:
-    return (np.rint(np.clip(pixels, 0, 1) * 255) / 255).astype(np.float32)
+    return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255) / 255, np.float32)
 
 
 def jpeg(pixels: FloatArray, rng: np.random.Generator, least: int = 70) -> tuple[FloatArray, bool]:
@@ -74,7 +76,7 @@ def jpeg(pixels: FloatArray, rng: np.random.Generator, least: int = 70) -> tuple
 
 
 def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Gaussian noise that was blurred, enlarged, or has a coarse part; sometimes with little of it in colour."""
+    """Gaussian noise that was blurred, enlarged, or has a coarse part; sometimes little of it in colour."""
     height, width = clean.shape[:2]
     sigma = 10 ** rng.uniform(0.7, 2) / 255
     way = rng.random()
@@ -131,13 +133,26 @@ def spoiled(kind: str, clean: FloatArray, rng: np.random.Generator) -> tuple[Flo
     if kind == "white, JPEG":
         sigma = 10 ** rng.uniform(0.5, 1.8)
         return jpeg(rounded(noise.Gaussian(sigma, sigma)(clean, rng)), rng)
-    stored = {"smeared": smeared, "camera": through_a_camera, "none": lambda each, _: rounded(each)}
-    noisy = stored[kind](clean, rng)
+    if kind == "smeared":
+        noisy = smeared(clean, rng)
+    else:
+        noisy = through_a_camera(clean, rng) if kind == "camera" else rounded(clean)
     return jpeg(noisy, rng) if rng.random() < _JPEG_SHARE else (noisy, False)
 
 
 _JPEG_SHARE = 0.6
-KINDS = ("white", "realistic", "smeared", "camera", "none", "white, JPEG", "realistic", "smeared", "camera")
+KINDS = (
+    "white",
+    "realistic",
+    "smeared",
+    "none",
+    "camera",
+    "realistic",
+    "white, JPEG",
+    "none",
+    "camera",
+    "smeared",
+)
 
 
 # --- pairs -----------------------------------------------------------------------------------------
@@ -154,7 +169,8 @@ def crop(path: Path, rng: np.random.Generator) -> FloatArray:
     """A part of a photograph, of half its size where that is large: the less noise of its own it has."""
     pixels = np.asarray(PIL.Image.open(path).convert("RGB"), np.float32) / np.float32(255)
     if min(pixels.shape[:2]) >= 2 * SIDE + 100 and rng.random() < 0.7:
-        pixels = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        half = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        pixels = half.astype(np.float32)
     y, x = (int(rng.integers(0, extent - SIDE + 1)) for extent in pixels.shape[:2])
     return np.ascontiguousarray(pixels[y : y + SIDE, x : x + SIDE])
 
@@ -181,7 +197,7 @@ def pair(number: int, paths: list[Path], network: Network) -> Pair | None:
     white = white_sigma(noisy, thin_chroma=thin)
     if levels is None:
         return None
-    return Pair(kind, path.name, grain.features(levels, white), white, curve(network, noisy, clean))
+    return Pair(kind, path.name, grain.features(levels), white, curve(network, noisy, clean))
 
 
 # --- the fit ---------------------------------------------------------------------------------------
@@ -198,61 +214,41 @@ def looked_up(lost: Array, told: Array) -> tuple[Array, Array]:
     return low + (high - low) * (place - left), slope
 
 
-_BACK, _PULL, _CAP = 0.3, 0.3, 3.0
-_SEEDS, _HIDDEN, _STEPS_OF_FIT, _RATE, _DECAY, _JITTER = 4, 6, 400, 0.02, 0.1, 0.05
+_BACK, _PULL, _CAP, _NEAR = 0.3, 0.1, 4.0, 0.25
+_STEPS_OF_FIT, _RATE = 500, 0.02
+_CLEAN, _CLEAN_WEIGHT = 0.1, 1.0
+"""What each unit of sigma costs a clean photograph in dB on top: nobody asks for that smoothing."""
 
 
-def fitted(pairs: list[Pair]) -> grain.Weights:
-    """The mean of a few small networks that begin elsewhere, by Adam on the capped loss of PSNR."""
-    features, lost = np.array([each.features for each in pairs]), np.array([each.lost for each in pairs])
-    mean, spread = features.mean(axis=0), features.std(axis=0)
+def fitted(pairs: list[Pair]) -> Array:
+    """(10,) powers and the logarithm of the factor, by Adam on the capped loss, from least squares on."""
+    pairs = [each for each in pairs if each.kind != "white"]
+    clean = np.array([each.kind == "none" for each in pairs])
+    lost = np.array([each.lost for each in pairs])
     best = FINE[lost.argmin(axis=1)]
-    parts = [_one((features - mean) / spread, lost, best, seed) for seed in range(_SEEDS)]
-    inner, shift, outer, offset, direct = (list(each) for each in zip(*parts, strict=True))
-    return grain.Weights(
-        mean,
-        spread,
-        np.concatenate(inner, axis=1),
-        np.concatenate(shift),
-        np.concatenate(outer) / _SEEDS,
-        np.mean(direct, axis=0),
-        float(np.mean(offset)),
-    )
-
-
-def _one(inputs: Array, lost: Array, best: Array, seed: int) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    count = inputs.shape[1]
-    weights = [
-        rng.normal(size=(count, _HIDDEN)) / np.sqrt(count),
-        np.zeros(_HIDDEN),
-        0.3 * rng.normal(size=_HIDDEN) / np.sqrt(_HIDDEN),
-        np.array(best.mean()),
-        np.zeros(count),
+    lost[clean] += _CLEAN * np.exp(FINE)
+    features = np.array([each.features for each in pairs])
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    inputs = np.column_stack([(features - mean) / spread, np.ones(len(pairs))])
+    ridge = np.sqrt(_NEAR) * np.eye(inputs.shape[1])
+    weights = np.linalg.lstsq(np.vstack([inputs, ridge]), np.append(best, np.zeros(len(ridge))), rcond=None)[
+        0
     ]
-    decays = (_DECAY, 0, _DECAY, 0, _DECAY)
-    first, second = ([np.zeros_like(each) for each in weights] for _ in range(2))
+    share = np.where(clean, _CLEAN_WEIGHT, 1.0) / np.where(clean, _CLEAN_WEIGHT, 1.0).sum()
+    first, second = np.zeros_like(weights), np.zeros_like(weights)
     for step in range(1, _STEPS_OF_FIT + 1):
-        inner, shift, outer, offset, direct = weights
-        seen = inputs + _JITTER * rng.normal(size=inputs.shape)
-        hidden = np.tanh(seen @ inner + shift)
-        told = hidden @ outer + seen @ direct + offset
+        told = inputs @ weights
         loss, slope = looked_up(lost, told)
-        change = (slope / (1 + loss / _CAP) + _PULL * (told - best)) / len(lost)
-        back = np.outer(change, outer) * (1 - hidden**2)
-        slopes = [seen.T @ back, back.sum(axis=0), hidden.T @ change, change.sum(), seen.T @ change]
+        slopes = inputs.T @ (share * (slope / (1 + loss / _CAP) + _PULL * np.where(clean, 0, told - best)))
+        first, second = 0.9 * first + 0.1 * slopes, 0.999 * second + 0.001 * slopes**2
         rate = _RATE * (1 - (step - 1) / _STEPS_OF_FIT)
-        for i, (decay, each) in enumerate(zip(decays, slopes, strict=True)):
-            slope_of = each + decay * weights[i]
-            first[i] = 0.9 * first[i] + 0.1 * slope_of
-            second[i] = 0.999 * second[i] + 0.001 * slope_of**2
-            size = np.sqrt(second[i] / (1 - 0.999**step)) + 1e-8
-            weights[i] = weights[i] - rate * first[i] / (1 - 0.9**step) / size
-    return weights
+        weights = weights - rate * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    powers = weights[:-1] / spread
+    return np.append(powers, weights[-1] - powers @ mean)
 
 
 def report(pairs: list[Pair], folds: int = 5) -> None:
-    """What photographs lose that the fit has not seen, by kind of noise, beside what σ of white noise loses."""
+    """What photographs lose that the fit has not seen, beside what σ as of white noise loses."""
     names = sorted({each.name for each in pairs})
     order = np.random.default_rng(1).permutation(len(names))
     fold = {names[i]: int(place) % folds for place, i in enumerate(order)}
@@ -261,7 +257,8 @@ def report(pairs: list[Pair], folds: int = 5) -> None:
         weights = fitted([each for each in pairs if fold[each.name] != held])
         for each in pairs:
             if fold[each.name] == held:
-                told = (grain.level_of(each.features, each.white, weights), each.white)
+                smeared = float(np.exp(each.features @ weights[:-1] + weights[-1])) - grain.OFFSET
+                told = (max(each.white, smeared), each.white)
                 lost = [float(np.interp(np.log(t + grain.OFFSET), FINE, each.lost)) for t in told]
                 rows.setdefault(each.kind, []).append((lost[0], lost[1]))
     print(f"{'held out: dB below the best σ':32}{'pairs':>8}{'fitted':>10}{'white':>10}")
@@ -273,7 +270,7 @@ def report(pairs: list[Pair], folds: int = 5) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--network", default="default")
+    parser.add_argument("--network", default="gaussian")
     parser.add_argument("--pairs", type=int, default=330)
     options = parser.parse_args()
     paths, network = photographs(options.data), load(options.network, threads=1)
@@ -281,7 +278,8 @@ def main() -> None:
     pairs = [each for each in made if each is not None]
     print(f"{len(pairs)} pairs of {options.pairs}")
     report(pairs)
-    print(grain.spelled(fitted(pairs)))
+    *powers, factor = fitted(pairs)
+    print("FACTOR", f"{factor:.3f}", "POWERS", ", ".join(f"{each:.2f}" for each in powers))
 
 
 if __name__ == "__main__":

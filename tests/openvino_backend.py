@@ -6,6 +6,7 @@ trains after it has loaded both may crash.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import tiny_network
 from unnoise.denoiser import load
 from unnoise.errors import ConfigError, MissingExtra, NetworkError, UnknownName
-from unnoise.runtime import BACKENDS
+from unnoise.runtime import AUTO, BACKENDS, BFLOAT16, FLOAT32, LOSS, Session
 
 
 def noisy(*shape: int) -> np.ndarray:
@@ -26,8 +27,8 @@ def noisy(*shape: int) -> np.ndarray:
 def test_backends_agree_in_float32(backend: str, threads: int) -> None:
     pytest.importorskip(backend)
     picture = noisy(200, 264, 3)
-    expected = load(threads=1)(picture, 25)
-    made = load(backend=backend, threads=threads)(picture, 25)
+    expected = load(threads=1, precision=FLOAT32)(picture, 25)
+    made = load(backend=backend, threads=threads, precision=FLOAT32)(picture, 25)
     # A two-hundredth of an 8-bit step; bfloat16, which OpenVINO takes by itself where it can, is a hundred
     # times further off.
     assert np.abs(made - expected).max() < 0.005 / 255
@@ -52,7 +53,7 @@ def test_a_network_of_any_card_runs_in_every_backend(tmp_path: Path, backend: st
 
 def test_results_are_not_overwritten_by_the_next_pass() -> None:
     pytest.importorskip("openvino")
-    network = load(backend="openvino", threads=1)
+    network = load("gaussian", backend="openvino", threads=1)
     first = network._run(noisy(1, 64, 64, 3), 0.1)
     kept = first.copy()
     network._run(noisy(1, 64, 64, 3) * 0, 0.1)
@@ -69,6 +70,16 @@ def test_bfloat16_is_only_taken_where_it_was_asked_for() -> None:
         return
     fine = load()(picture, 25)
     assert 0.05 / 255 < np.abs(coarse - fine).max() < 4 / 255
+
+
+def test_auto_takes_bfloat16_where_the_card_and_the_processor_allow() -> None:
+    pytest.importorskip("openvino")
+    network = load()
+    scores = {LOSS: {BFLOAT16: 0.02}}
+    able = BACKENDS["openvino"].precisions()
+    for told, expected in ((scores, able[0]), ({}, FLOAT32)):
+        card = replace(network.card, scores=told)
+        assert Session(network.path, card, 1, backend="openvino", precision=AUTO).precision == expected
 
 
 def test_unknown_names_are_listed() -> None:

@@ -376,7 +376,8 @@ def test_tiles_are_verified_from_the_command_line(tmp_path: Path, monkeypatch: p
     assert record["seams"]["value"] > record["bound"] == 0.1
     small = invoke("--verify-tiles", "a.png", "--tile", 64, "--sigma", 25)
     assert small.exit_code == 1
-    assert "take a --tile of at least 200" in small.stdout
+    card = load("gaussian").card
+    assert f"take a --tile of at least {2 * card.halo + card.size_multiple}" in small.stdout
     (tmp_path / "bad.png").write_bytes(b"")
     assert invoke("--verify-tiles", "bad.png").exit_code == 1
     assert invoke("--verify-tiles", "none.png").exit_code == 1

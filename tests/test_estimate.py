@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 import skimage.data
 
-from unnoise import noise
-from unnoise.estimate import estimate_sigma, estimate_sigma_mad
+from unnoise import grain, noise, patches
+from unnoise.estimate import estimate_sigma, estimate_sigma_mad, white_sigma
 
 PHOTOGRAPHS = {
     name: getattr(skimage.data, name)().astype(np.float32)[:384, :384] / 255
@@ -119,9 +120,12 @@ def jpeg(picture: np.ndarray, subsampling: int) -> np.ndarray:
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_where_colour_was_thinned_out_brightness_is_asked(name: str, sigma: float) -> None:
     stored = jpeg(noisy(PHOTOGRAPHS[name], sigma), 2)
-    # With colour, hardly a tenth of the noise would be found.
-    assert estimate_sigma(stored) < 0.2 * sigma
-    assert estimate_sigma(stored, thin_chroma=True) == pytest.approx(sigma, rel=0.25)
+    # With colour, hardly a tenth of the white noise would be found.
+    assert white_sigma(stored) < 0.2 * sigma
+    assert white_sigma(stored, thin_chroma=True) == pytest.approx(sigma, rel=0.25)
+    # The colour that is left is coarse, so a level above the deviation may do better.
+    for thin in (True, False):
+        assert 0.6 * sigma < estimate_sigma(stored, thin_chroma=thin) < 2 * sigma
 
 
 def test_channels_that_say_the_same_are_asked_once() -> None:
@@ -145,3 +149,102 @@ def test_a_page_of_text_has_no_noise() -> None:
     assert estimate_sigma(pixels) == 0
     found = estimate_sigma(np.clip(noisy(pixels, 15), 0, 1))
     assert found == pytest.approx(15, rel=0.3)
+
+
+def smeared(clean: np.ndarray, sigma: float, seed: int) -> tuple[np.ndarray, float]:
+    """With noise that was made small and enlarged, as an 8-bit file has it; its deviation in 8-bit units."""
+    height, width = clean.shape[:2]
+    small = np.random.default_rng(seed).normal(0, sigma / 255, (height // 2, width // 2, 3))
+    added = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    stored = np.rint(np.clip(clean + added, 0, 1) * 255) / 255
+    return stored.astype(np.float32), 255 * float(added.std())
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("sigma", [15, 40])
+def test_smeared_noise_is_found(name: str, sigma: float) -> None:
+    picture, deviation = smeared(PHOTOGRAPHS[name], sigma, 2)
+    assert white_sigma(picture) < 0.6 * deviation
+    # Smoothing it takes a level that is somewhat above its deviation.
+    assert 0.7 * deviation < estimate_sigma(picture) < 2.2 * deviation
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_noise_of_a_camera_is_found(name: str) -> None:
+    found = {}
+    for strength in (0.3, 0.9):
+        camera = noise.Realistic(strength, strength)
+        noisy = [noise.apply(camera, PHOTOGRAPHS[name], seed) for seed in range(4)]
+        apart = [255 * float((each - PHOTOGRAPHS[name]).std()) for each in noisy]
+        found[strength] = np.mean([estimate_sigma(each) for each in noisy])
+        assert 0.4 * np.mean(apart) < found[strength] < 2.5 * np.mean(apart) + 2
+    assert found[0.9] > 1.5 * found[0.3]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("subsampling", [None, 0, 2])
+def test_photographs_without_noise_are_told_little(name: str, subsampling: int | None) -> None:
+    clean = PHOTOGRAPHS[name]
+    stored = clean if subsampling is None else jpeg(clean, subsampling)
+    assert estimate_sigma(stored, thin_chroma=subsampling == 2) < 6
+
+
+@pytest.mark.parametrize("sigma", [5, 15, 40])
+def test_pebbles_are_not_taken_for_noise(sigma: float) -> None:
+    gravel = skimage.data.gravel().astype(np.float32)[:, :, None] / 255
+    coloured = gravel * np.float32([1, 0.9, 0.75])
+    assert estimate_sigma(noisy(coloured, sigma)) < 1.15 * sigma + 0.5
+
+
+def test_white_noise_is_told_as_it_is() -> None:
+    picture = noisy(PHOTOGRAPHS["chelsea"], 20)
+    levels = grain.levels(picture, None, decode=lambda samples: samples)
+    assert levels is not None
+    assert levels.bulk == pytest.approx(20, rel=0.1)
+    assert estimate_sigma(picture) == white_sigma(picture)
+
+
+@pytest.mark.parametrize("sigma", [5, 10])
+def test_white_noise_on_texture_is_white(sigma: float) -> None:
+    y, x = np.mgrid[:256, :256]
+    rng = np.random.default_rng(0)
+    waves = sum(
+        np.sin(x * rng.uniform(-2, 2) + y * rng.uniform(-2, 2) + rng.uniform(0, 6)) for _ in range(40)
+    )
+    texture = np.float32(0.5) + np.float32(0.02) * waves[:, :, None] * np.float32([1, 0.9, 0.75])
+    assert 255 * texture.std() > 20
+    assert estimate_sigma(noisy(texture.astype(np.float32), sigma)) == pytest.approx(sigma, abs=0.5)
+
+
+def test_whiteness_is_that_all_directions_are_alike() -> None:
+    alike = np.sqrt(np.linspace(0.8, 1.2, 81))
+    assert grain.whiteness(10 * alike) == 1
+    # Texture fills a third of them.
+    assert grain.whiteness(np.sort(np.append(10 * alike[:54], np.full(27, 60.0)))) == 1
+    assert grain.whiteness(10 * np.linspace(0.2, 1.5, 81)) == 0
+    assert grain.whiteness(0.1 * alike) == 0
+
+
+def test_what_is_told_is_never_negative_and_has_a_limit() -> None:
+    for level in (0.0, 1e-3, 300.0):
+        seen = grain.Levels(np.full((3, 3), level), np.full(3, level))
+        assert 0 <= grain.level_of(seen) <= 2 * level + 2
+
+
+def test_coarse_patches_are_patches_of_the_means() -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (37, 42, 3), dtype=np.uint8)
+    means = samples[:36].astype(np.float32).reshape(18, 2, 21, 2, 3).mean(axis=(1, 3)) / 255
+    expected = patches.spread(means, 6, 50)
+    found = patches.spread_coarse(samples, 6, 50, 2, lambda each: each / np.float32(255))
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert len(found) <= 50
+
+
+def test_at_all_scales_only_what_is_shown_is_looked_at() -> None:
+    picture, _ = smeared(PHOTOGRAPHS["coffee"], 30, 0)
+    shown = np.zeros(picture.shape[:2], dtype=np.uint8)
+    shown[:251, :251] = 1
+    found = estimate_sigma(picture, shown)
+    assert found > 8
+    picture[shown == 0] = np.random.default_rng(1).random(3, dtype=np.float32)
+    assert estimate_sigma(picture, shown) == found

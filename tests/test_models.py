@@ -201,3 +201,20 @@ def test_a_bounded_model_is_not_scaled_back() -> None:
     model = normalized(dense, [[0.5] * 3], [[0.1] * 3], None)
     noisy = torch.rand(2, 3, 16, 16)
     assert torch.equal(run(model, noisy), run(dense, (noisy - model.mean[0, 0]) / model.std[0, 0]))
+
+
+def test_a_deeper_network_starts_as_the_one_it_goes_on_from() -> None:
+    torch.manual_seed(0)
+    shallow = build("residual-unet", {"widths": [16, 32], "depths": [1, 1]}).eval()
+    deep = build("residual-unet", {"widths": [16, 32], "depths": [3, 2]}).eval()
+    deep.load_state_dict(deep.completed(shallow.state_dict()))
+    noisy = torch.rand(1, 3, 24, 32)
+    assert torch.equal(run(deep, noisy), run(shallow, noisy))
+    noisy.requires_grad_()
+    deep(noisy, torch.full((1, 1, 1, 1), 0.1)).square().sum().backward()
+    stuck = [
+        n for n, p in deep.named_parameters() if n.endswith("second.weight") and not p.grad.abs().sum() > 0
+    ]
+    assert not stuck
+    weights = {name: t for name, t in shallow.state_dict().items() if not name.startswith("head")}
+    assert "head.weight" not in deep.completed(weights)

@@ -23,12 +23,15 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from unnoise import appetite, checkpoint, noise
+from unnoise import appetite, checkpoint, noise, quantize
 from unnoise.card import KEY, SCHEMA, read_card
+from unnoise.dataset import validation_batches
 from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
 from unnoise.models import Model, parameters
+from unnoise.noise import FloatArray
 from unnoise.run import Run, TrainConfig
+from unnoise.tiles import Dataset, load_dataset
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +39,17 @@ OPSET = 18
 # Outputs are in [0, 1]: a hundredth of an 8-bit step.
 PARITY_LIMIT = 0.01 / 255
 
+_CALIBRATION_TILES, _JUDGED_TILES = 24, 16
+_LEVELS = (5, 15, 25, 50)
+
 
 def export_run(
-    run: Path, out: Path | None = None, *, name: str | None = None, card: Mapping[str, Any] | None = None
+    run: Path,
+    out: Path | None = None,
+    *,
+    name: str | None = None,
+    card: Mapping[str, Any] | None = None,
+    int8: Path | None = None,
 ) -> Path:
     """Write the best weights of a run as a network file.
 
@@ -49,6 +60,8 @@ def export_run(
         card: further entries for the card (description, licence, limits ...), also inside ``training`` and
             ``scores``. Scores say which weights they were measured on, in ``scores.weights_sha256``; those of
             others are left out, with a warning.
+        int8: a prepared data set; the network's convolutions then compute in 8-bit integers, calibrated on
+            its training tiles. What that loses is measured on its validation tiles and kept on the card.
 
     Returns:
         The path written.
@@ -56,6 +69,7 @@ def export_run(
     Raises:
         NetworkError: the run has no usable checkpoint, or ONNX Runtime disagrees with PyTorch.
         ConfigError: ``card`` says something that is measured here.
+        DataError: ``int8`` is no prepared data set.
     """
     model, config, meta = Run(run).trained_model()
     out = out or Run(run).network
@@ -64,6 +78,9 @@ def export_run(
     training = _joined("training", _training_facts(config, meta), extra.pop("training", {}))
     scores = dict(_entries("scores", extra.pop("scores", {})))
     proto = to_onnx(model)
+    agreement: dict[str, Any] = {"max_abs": parity(model, proto), "runtime": "onnxruntime"}
+    if int8 is not None:
+        proto, agreement["int8_loss_db"] = _in_integers(proto, load_dataset(int8), meta["data"]["noise"])
     weights = _hash_of_weights(proto)
     if scores and scores.pop("weights_sha256", None) != weights:
         logger.warning(
@@ -91,7 +108,8 @@ def export_run(
         "licence": extra.pop("licence", "not stated"),
         "scores": _joined("scores", {"valid_mse": meta["valid_mse"]}, scores),
         "weights_sha256": weights,
-        "parity": {"max_abs": parity(model, proto), "runtime": "onnxruntime"},
+        "arithmetic": "float32" if int8 is None else "int8",
+        "parity": agreement,
     }
     proto.metadata_props.add(key=KEY, value=json.dumps(_joined("the card", facts, extra)))
     with replacing(out) as temporary:
@@ -158,13 +176,7 @@ def parity(model: Model, proto: onnx.ModelProto) -> float:
     Raises:
         NetworkError: the difference is above :data:`PARITY_LIMIT`.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = _session(proto)
     unit = model.size_multiple
     sizes = [(model.fixed_size,) * 2] if model.fixed_size else [(8 * unit, 8 * unit), (5 * unit, 11 * unit)]
     generator = torch.Generator().manual_seed(0)
@@ -182,6 +194,48 @@ def parity(model: Model, proto: onnx.ModelProto) -> float:
             hint="The network is not written. Another version of onnxruntime or torch may agree.",
         )
     return worst
+
+
+def _in_integers(
+    proto: onnx.ModelProto, dataset: Dataset, spec: str
+) -> tuple[onnx.ModelProto, dict[str, float]]:
+    """The network in 8-bit integers, and by level of noise the dB that it loses on validation tiles."""
+
+    def feeds(
+        split: str, level: noise.Noise, tiles: int
+    ) -> Iterator[tuple[FloatArray, dict[str, FloatArray]]]:
+        made = validation_batches(
+            dataset.split(split), level, sigma=None, seed=0, batch=1, tiles=tiles, stored=False
+        )
+        told = any(port.name == "sigma" for port in proto.graph.input)
+        for batch in made:
+            feed = {"noisy": np.ascontiguousarray(batch.input.numpy())}
+            yield batch.target.numpy(), feed | ({"sigma": batch.sigma.numpy()} if told else {})
+
+    trained = noise.parse(spec)
+    made = quantize.static(proto, (feed for _, feed in feeds("train", trained, _CALIBRATION_TILES)))
+    both = [_session(each) for each in (proto, made)]
+    lost = {}
+    for level in (
+        [trained] if not noise.has_levels(trained) else [noise.parse(f"gaussian:{s}") for s in _LEVELS]
+    ):
+        errors = [
+            [float(np.square(s.run(None, feed)[0].clip(0, 1) - clean).mean()) for s in both]
+            for clean, feed in feeds("valid", level, _JUDGED_TILES)
+        ]
+        ratios = np.log10(np.maximum(errors, 1e-10))
+        lost[level.spec] = round(float(10 * (ratios[:, 1] - ratios[:, 0]).mean()), 3)
+    return made, lost
+
+
+def _session(proto: onnx.ModelProto) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 @torch.no_grad()
@@ -264,7 +318,7 @@ def load_initial(model: Model, source: Path) -> None:
     else:
         weights = checkpoint.load(_checkpoint_of(source))[0]
     try:
-        checkpoint.load_weights(model, weights, source)
+        checkpoint.load_weights(model, model.completed(weights), source)
     except NetworkError as error:
         options = _recipe_of(source)["model_options"]
         hint = f"It was built with the model options {options}" if options else "It was built without options"
@@ -291,7 +345,11 @@ def _recipe_of(source: Path) -> Mapping[str, Any]:
 
 def _sigma_range(spec: str) -> list[float]:
     model = noise.parse(spec)
-    return [model.low, model.high] if isinstance(model, noise.Gaussian) else [0.0, noise.SIGMA_SCALE]
+    parts = model.parts if isinstance(model, noise.Mixture) else (model,)
+    known = [part for part in parts if isinstance(part, noise.Gaussian)]
+    if len(known) < len(parts):
+        return [0.0, noise.SIGMA_SCALE]
+    return [min(part.low for part in known), max(part.high for part in known)]
 
 
 def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise.errors import ConfigError, MissingExtra, UnknownName
-from unnoise.estimate import estimate_sigma
+from unnoise.estimate import white_sigma
 from unnoise.noise import SIGMA_SCALE
 from unnoise.parameters import FilterEntry, Parameter, Value
 
@@ -264,7 +264,7 @@ def wavelet(noisy: FloatArray, level: float | None, *, method: str, wavelet: str
     height, width, channels = noisy.shape
     most = int(math.log2(max(1, min(height, width))))
     if level is None:
-        level = estimate_sigma(noisy)
+        level = white_sigma(noisy)
     if most < 1 or level <= 0:  # a line of pixels has no decomposition in two dimensions
         return noisy.copy()
     with warnings.catch_warnings():

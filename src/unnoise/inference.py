@@ -19,7 +19,7 @@ from unnoise.codecs.base import Rows
 from unnoise.errors import ConfigError, ImageError
 from unnoise.estimate import estimate_sigma
 from unnoise.noise import SIGMA_SCALE
-from unnoise.runtime import FLOAT32, Session
+from unnoise.runtime import AUTO, Session
 from unnoise.tiling import Grid, denoise_tiled, fitting, plan, round_up, with_border
 
 FloatArray = npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ class Inference:
         card: all that is known of it.
         threads: processor cores that it uses.
         backend: what runs it.
-        precision: what its arithmetic is done in.
+        precision: what its arithmetic is done in, never ``auto``.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Inference:
         threads: int,
         *,
         backend: str = "onnxruntime",
-        precision: str = FLOAT32,
+        precision: str = AUTO,
     ) -> None:
         self.path = path
         self.card = card
         self.threads = threads
         self.backend = backend
-        self.precision = precision
         self._session = Session(path, card, threads, backend=backend, precision=precision)
+        self.precision = self._session.precision
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.path})"

@@ -19,9 +19,14 @@ from unnoise.errors import ConfigError, MissingExtra, NetworkError, UnknownName
 
 FloatArray = npt.NDArray[np.float32]
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-PRECISIONS = (FLOAT32, BFLOAT16)
-"""What the arithmetic may be done in."""
+AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
+PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
+"""What the arithmetic may be done in; auto is the fastest that does no harm, see :func:`resolved`."""
+
+LOSS = "precision loss (dB)"
+"""The entry of a card's scores for what a precision loses: its name -> dB, the most at any level of noise."""
+LARGEST_LOSS = 0.05
+"""dB that nobody sees."""
 
 _FATAL_ONLY = 4
 
@@ -30,6 +35,11 @@ class Backend(Protocol):
     """A network's graph, ready to run on some cores."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None: ...
+
+    @staticmethod
+    def precisions() -> tuple[str, ...]:
+        """What it computes in on this processor, the fastest first."""
+        ...
 
     def ports(self) -> tuple[dict[str, bool], list[str]]:
         """Names of inputs, with whether each is float32 (N, C, H, W); names of outputs."""
@@ -66,6 +76,11 @@ class OnnxRuntime:
         providers = [("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
         self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
 
+    @staticmethod
+    def precisions() -> tuple[str, ...]:
+        """It has no kernels for less on processors."""
+        return (FLOAT32,)
+
     def ports(self) -> tuple[dict[str, bool], list[str]]:
         """Inputs and outputs."""
         inputs = {
@@ -84,14 +99,10 @@ class OpenVino:
     """https://docs.openvino.ai on the CPU; told a precision, since it would take bfloat16 where it can."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise MissingExtra("the OpenVINO backend", "openvino") from None
-        core = openvino.Core()
-        hint = {FLOAT32: "f32", BFLOAT16: "bf16"}[precision]
-        if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if precision not in self.precisions():
             raise ConfigError("this processor has no bfloat16 arithmetic", hint="Take --precision float32.")
+        core = _openvino_core()
+        hint = {FLOAT32: "f32", BFLOAT16: "bf16"}[precision]
         compiled = core.compile_model(
             core.read_model(os.fspath(path)),
             "CPU",
@@ -105,6 +116,12 @@ class OpenVino:
         )
         self._model = compiled
         self._request = compiled.create_infer_request()
+
+    @staticmethod
+    def precisions() -> tuple[str, ...]:
+        """bfloat16 where the processor has it."""
+        able = _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return (BFLOAT16, FLOAT32) if "BF16" in able else (FLOAT32,)
 
     def ports(self) -> tuple[dict[str, bool], list[str]]:
         """Inputs and outputs."""
@@ -121,6 +138,14 @@ class OpenVino:
         return np.array(made)  # its own memory is used again in the next pass
 
 
+def _openvino_core() -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtra("the OpenVINO backend", "openvino") from None
+    return openvino.Core()
+
+
 def _name(port: Any) -> str:
     """A port's name; where two tensors became one it has several, and ours is the one that counts."""
     names = sorted(port.get_names())
@@ -131,8 +156,30 @@ BACKENDS: dict[str, type[Backend]] = {"onnxruntime": OnnxRuntime, "openvino": Op
 """Name -> what runs a graph; a parity test runs them all."""
 
 
+def resolved(precision: str, backend: str, card: Card) -> str:
+    """What ``auto`` is: the fastest that the backend has here and that the card says is harmless.
+
+    The card must say what it loses, under :data:`LOSS`, and that may be :data:`LARGEST_LOSS` at most; float32
+    is always harmless. Any other precision is itself.
+    """
+    if precision != AUTO:
+        return precision
+    losses = card.scores.get(LOSS)
+    known = losses if isinstance(losses, Mapping) else {}
+    able = BACKENDS[backend].precisions()
+    return next((each for each in able if each != FLOAT32 and _is_small(known.get(each))), FLOAT32)
+
+
+def _is_small(loss: object) -> bool:
+    return isinstance(loss, int | float) and not isinstance(loss, bool) and loss <= LARGEST_LOSS
+
+
 class Session:
     """A network's graph in a backend, checked against its card.
+
+    Attributes:
+        path: of the network's file.
+        precision: what is computed in, never ``auto``.
 
     Raises:
         NetworkError: the backend refuses the file, or its inputs are not those that the card promises.
@@ -153,7 +200,8 @@ class Session:
         if precision not in PRECISIONS:
             raise UnknownName("precision", precision, PRECISIONS)
         self.path = path
-        self._open = partial(BACKENDS[backend], path, threads, precision)
+        self.precision = resolved(precision, backend, card)
+        self._open = partial(BACKENDS[backend], path, threads, self.precision)
         try:
             self._backend = self._open()
         except ConfigError:

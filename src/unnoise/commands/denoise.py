@@ -190,10 +190,11 @@ class _Tools:
         if not card.sigma_input:
             level = "blind" if request.sigma is None else f"blind (--{level} has no say)"
         tile = card.fixed_size or request.tile or ("none" if card.whole_image else "by memory")
+        precision = "int8" if card.record.get("arithmetic") == "int8" else network.precision
         note(
             f"network {network.name} ({card.architecture}), {level}, strength {request.strength:g}, "
             f"tile {tile}, threads {network.threads}, {network.backend} on the processor, "
-            f"{network.precision}, memory {readable(self.settings.memory or default_budget())}"
+            f"{precision}, memory {readable(self.settings.memory or default_budget())}"
         )
         if self.manifest is not None:
             note(f"manifest {self.manifest.path}")

@@ -219,9 +219,17 @@ def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:
     type=click.Path(path_type=Path),
     help="JSON file with more entries for the card: licence, data, scores ...",
 )
+@click.option(
+    "--int8",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Compute in 8-bit integers, calibrated on this data set: about twice as fast, for some loss.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 @json_option
-def export(*, run: Path, out: Path | None, name: str | None, extra: Path | None, overwrite: bool) -> None:
+def export(
+    *, run: Path, out: Path | None, name: str | None, extra: Path | None, int8: Path | None, overwrite: bool
+) -> None:
     """Write a run's best weights as a network file (ONNX)."""
     needs_training_extra()
     from unnoise.errors import ConfigError
@@ -233,7 +241,7 @@ def export(*, run: Path, out: Path | None, name: str | None, extra: Path | None,
         raise ConfigError(f"{extra} is not a readable JSON file: {error}") from None
     if out is not None and out.exists() and not overwrite:
         raise ConfigError(f"{out} is there already", hint="Take another -o, or --overwrite.")
-    network = export_run(run, out, name=name, card=entries)
+    network = export_run(run, out, name=name, card=entries, int8=int8)
     if as_json():
         emit({"status": "done", "run": str(run), "network": str(network)})
     else:

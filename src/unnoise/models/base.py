@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -34,6 +35,10 @@ class Model(nn.Module):
     fixed_size: int | None = None
     halo: int = 0
     border: int = 0
+
+    def completed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights to start from, with what this network has beyond them, where it can go on from them."""
+        return weights
 
     def check_input_shape(self, noisy: Tensor) -> None:
         """Raise ValueError with what was got, what is expected and what to do."""
