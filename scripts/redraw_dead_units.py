@@ -1,7 +1,7 @@
 """A run's network with its dead hidden channels drawn anew, as a run to start another training from.
 
 A channel of a residual pair that fires nowhere, for no picture and no noise, gets no gradient either. It is
-drawn anew without a response to mere brightness, and what reads it is set to zero: the output stays as it was.
+drawn anew without a response to mere brightness, and what reads it is set to zero: the output stays as is.
 
     python scripts/redraw_dead_units.py runs/gaussian-1 runs/gaussian-2 data/shipped
 """
