@@ -24,6 +24,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from unnoise import grain, noise
+from unnoise.camera import LUMA
 from unnoise.denoiser import Network, load
 from unnoise.denoising import encoded, lineared
 from unnoise.estimate import white_sigma
@@ -92,13 +93,12 @@ def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
             cv2.resize(fine, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (width, height)
         )
     if rng.random() < 0.4:
-        grey = (added @ _LUMA)[..., None]
+        grey = (added @ LUMA)[..., None]
         added += rng.uniform(-0.7, -0.2) * (added - grey)
     return rounded(clean + added)
 
 
 _ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-_LUMA = np.array([0.299, 0.587, 0.114])
 _BLACK, _STEPS = 0.2, 40_000
 _DEMOSAICING = (cv2.COLOR_BayerRGGB2RGB, cv2.COLOR_BayerRGGB2RGB_EA)
 
@@ -114,7 +114,7 @@ def through_a_camera(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
     samples = np.clip((mosaic + _BLACK) * _STEPS, 0, 65535).astype(np.uint16)
     colours = cv2.cvtColor(samples, _DEMOSAICING[rng.integers(2)]) / _STEPS - _BLACK
     if rng.random() < 0.3:
-        grey = (colours @ _LUMA)[..., None]
+        grey = (colours @ LUMA)[..., None]
         colours = grey + cv2.GaussianBlur(colours - grey, (0, 0), rng.uniform(0.6, 2))
     pixels = encoded((colours * balance).astype(np.float32))
     if rng.random() < 0.3:

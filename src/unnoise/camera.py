@@ -37,7 +37,8 @@ _READ = (2.18, 1.2, 0.5, 6e-4)
 _MATRIX = np.array([[1.55, -0.45, -0.1], [-0.2, 1.4, -0.2], [0.0, -0.45, 1.45]], np.float32)
 """What a typical colour matrix from a camera's colours to sRGB looks like; rows sum to 1."""
 
-_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue in brightness, ITU-R BT.601."""
 
 _DEMOSAICING = {
     "bilinear": cv2.COLOR_BayerRGGB2RGB,
@@ -216,7 +217,7 @@ class Camera:
 
     def _finished(self, noise: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         """What noise reduction, sharpening and resizing to ``shape`` leave of the noise."""
-        luma = _pixels(cv2.transform(noise, _LUMA), noise) if noise.shape[2] == 3 else noise
+        luma = _pixels(cv2.transform(noise, LUMA[None]), noise) if noise.shape[2] == 3 else noise
         colour = noise - luma if noise.shape[2] == 3 else None
         if colour is not None:
             colour = self._smeared(colour, luma)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unnoise.camera import LUMA
 from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.noise import SIGMA_SCALE, FloatArray, Noise, keyed_seed
@@ -173,14 +174,13 @@ class TrainingBatches:
 
         def seen(tiles: npt.NDArray[np.uint8]) -> FloatArray:
             pixels = _float(_turned(tiles[window], turn))
-            return (pixels @ _LUMA)[:, :, None] if grey else pixels
+            return (pixels @ LUMA)[:, :, None] if grey else pixels
 
         pair = self.strategy(seen(self.split.clean), lambda: seen(self.split.noisy), self.noise, rng)
         noisy, target = (np.repeat(p, 3, axis=2) if grey else p for p in (pair.input, pair.target))
         return Pair(as_stored(noisy) if self.stored else noisy, target, pair.mask, pair.sigma)
 
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _QUARTER_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 

@@ -133,7 +133,7 @@ def whiteness(fine: Doubles) -> float:
 
 OFFSET, _SMALL = 2.0, 0.5
 FACTOR, POWERS = 1.157, ((-0.1, 0.12, 0.31), (-0.17, -0.51, 0.72), (0.57, 0.73, -0.9))
-"""By scripts/fit_grain.py."""
+"""Fitted as scripts/fit_grain.py does it, on pairs made with the network that was bundled before."""
 _MOST_OF_BULK, _ROOM = 2.0, 2.0
 """What hardly shows in all channels is not told to be much: it may be texture."""
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from unnoise.camera import LUMA
 from unnoise.codecs.base import Rows
 from unnoise.noise import SIGMA_SCALE
 
@@ -26,8 +27,7 @@ _FEWEST_A_DIMENSION = 20
 _ENDS_PART = 0.1
 _ROOM = 2.0
 _ROUNDS = 3
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-LUMA_SHARE = float(np.linalg.norm(_LUMA))
+LUMA_SHARE = float(np.linalg.norm(LUMA))
 """Of independent noise in three channels, brightness has this share."""
 _FEW = 2000
 _ROUNDING, _NOISY = 0.45, 2.0
@@ -79,7 +79,7 @@ def without_copies(patches: FloatArray, channels: int) -> tuple[FloatArray, int]
 
 def brightness(patches: FloatArray) -> FloatArray:
     """Patches of three channels as patches of one."""
-    made: FloatArray = np.tensordot(patches.reshape(len(patches), 3, -1), _LUMA, axes=(1, 0))
+    made: FloatArray = np.tensordot(patches.reshape(len(patches), 3, -1), LUMA, axes=(1, 0))
     return made
 
 
