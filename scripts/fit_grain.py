@@ -94,7 +94,7 @@ def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
         )
     if rng.random() < 0.4:
         grey = (added @ LUMA)[..., None]
-        added += rng.uniform(-0.7, -0.2) * (added - grey)
+        added = added + rng.uniform(-0.7, -0.2) * (added - grey)
     return rounded(clean + added)
 
 
