@@ -1,14 +1,13 @@
 """Fit the numbers of `unnoise.grain`: from what is seen of a picture's noise to the sigma to be told.
 
 Clean photographs get noise of many kinds: white, white and JPEG, smeared over pixels, of a camera (see
-`unnoise.camera`, and a plainer one here that demosaics picture and noise together), none. A network that
-takes sigma denoises the middle of each at nine levels. What is fitted is the level that loses least PSNR to
-the best one. Photographs that are held out say how well that goes. The numbers go into src/unnoise/grain.py
-by hand.
+`unnoise.camera`, and one here that develops picture and noise together), none. A network that takes sigma
+denoises each at nine levels. What is fitted is the level that loses least PSNR to the best one. Photographs
+that are held out say how well that goes. The numbers go into src/unnoise/grain.py by hand.
 
-    python scripts/fit_grain.py --data FOLDER [--network gaussian] [--pairs 330]
+    python scripts/fit_grain.py --data FOLDER [--network gaussian] [--pairs 900]
 
-FOLDER holds photos/ (varied photographs) and cracks-cc0/ (concrete). It takes some minutes of a core or more.
+FOLDER holds photos/ (varied photographs) and cracks-cc0/ (concrete). It takes about five minutes of a core.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from unnoise.denoiser import Network, load
 from unnoise.denoising import encoded, lineared
 from unnoise.estimate import white_sigma
 
-SIDE, MIDDLE = 256, 128
-LEVELS = np.array([0, 2, 4, 7, 11, 17, 26, 40, 62.0])
+SIDE = 256
+LEVELS = np.array([0, 2, 4, 7, 11, 17, 26, 40, grain.HIGHEST])
 FLOOR = 10**-4.0
 """Mean squared error that is as good as none: 40 dB."""
 FINE = np.linspace(np.log(grain.OFFSET), np.log(LEVELS[-1] + grain.OFFSET), 160)
@@ -48,6 +47,8 @@ class Pair:
         name: of the photograph.
         features: what the estimator sees of it.
         white: σ as if its noise were white.
+        share: to which part it is white, 0 to 1.
+        thin: whether its colour was thinned out.
         lost: PSNR in dB below the best, at each of FINE.
     """
 
@@ -55,6 +56,8 @@ class Pair:
     name: str
     features: Array
     white: float
+    share: float
+    thin: bool
     lost: Array
 
 
@@ -65,15 +68,12 @@ def rounded(pixels: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255) / 255, np.float32)
 
 
-def jpeg(pixels: FloatArray, rng: np.random.Generator, least: int = 70) -> tuple[FloatArray, bool]:
-    """Stored and read back; whether colour was thinned out."""
-    thin = bool(rng.random() < 0.5)
+def jpeg(pixels: FloatArray, quality: int, thin: bool) -> FloatArray:
+    """Stored and read back, with a fourth of the colour if it is to be thin."""
     stream = io.BytesIO()
     samples = np.rint(pixels * 255).astype(np.uint8)
-    PIL.Image.fromarray(samples).save(
-        stream, "JPEG", quality=int(rng.integers(least, 101)), subsampling=2 if thin else 0
-    )
-    return np.asarray(PIL.Image.open(stream), np.float32) / np.float32(255), thin
+    PIL.Image.fromarray(samples).save(stream, "JPEG", quality=quality, subsampling=2 if thin else 0)
+    return np.asarray(PIL.Image.open(stream), np.float32) / np.float32(255)
 
 
 def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -82,9 +82,9 @@ def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
     sigma = 10 ** rng.uniform(0.7, 2) / 255
     way = rng.random()
     if way < 0.4:
-        added = cv2.GaussianBlur(sigma * rng.normal(size=clean.shape), (0, 0), rng.uniform(0.4, 1.2))
+        added = cv2.GaussianBlur(sigma * rng.normal(size=clean.shape), (0, 0), rng.uniform(0.4, 1.6))
     elif way < 0.8:
-        factor = rng.uniform(1.1, 2.2)
+        factor = rng.uniform(1.1, 3)
         small = sigma * rng.normal(size=(int(height / factor) + 2, int(width / factor) + 2, 3))
         added = cv2.resize(small, (width, height), interpolation=_ENLARGING[rng.integers(2)])
     else:
@@ -101,43 +101,125 @@ def smeared(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
 _ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _BLACK, _STEPS = 0.2, 40_000
 _DEMOSAICING = (cv2.COLOR_BayerRGGB2RGB, cv2.COLOR_BayerRGGB2RGB_EA)
+_MID_GREY = 0.2
 
 
-def through_a_camera(clean: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Picture and noise demosaiced together, which blurs both."""
-    balance = np.array([rng.uniform(1.2, 2.5), 1, rng.uniform(1.2, 2.5)])
-    light = lineared(clean) / balance
-    mosaic = light[:, :, 1].copy()
-    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = light[0::2, 0::2, 0], light[1::2, 1::2, 2]
-    gain, read = 10 ** rng.uniform(-4, -1.6), 10 ** rng.uniform(-3.2, -1.7)
-    mosaic += rng.normal(size=mosaic.shape) * np.sqrt(np.maximum(mosaic, 0) * gain + read**2)
-    samples = np.clip((mosaic + _BLACK) * _STEPS, 0, 65535).astype(np.uint16)
-    colours = cv2.cvtColor(samples, _DEMOSAICING[rng.integers(2)]) / _STEPS - _BLACK
-    if rng.random() < 0.3:
-        grey = (colours @ LUMA)[..., None]
-        colours = grey + cv2.GaussianBlur(colours - grey, (0, 0), rng.uniform(0.6, 2))
-    pixels = encoded((colours * balance).astype(np.float32))
-    if rng.random() < 0.3:
-        pixels += rng.uniform(0.2, 0.8) * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1.0))
-    return rounded(pixels)
+@dataclass(frozen=True)
+class Camera:
+    """One draw of a camera that develops picture and noise together, and of its noise reduction.
+
+    Its noise reduction sees both, so it smooths flat places more than detailed ones, and leaves grain of two
+    or three pixels. What such a picture would be without noise is the mean of many.
+
+    Attributes:
+        balance: what white balance multiplies (red, green, blue) by.
+        gain: variance of the shot noise where linear light is 1.
+        read: deviation of the noise that light doesn't change, in linear light.
+        demosaicing: OpenCV's code.
+        contrast: 0 to 1, how much of an S-shaped curve follows the sRGB curve.
+        chroma_blur: sigma in pixels of the blur of colour; 0 for none.
+        luma_blur: sigma in pixels of the smoothing of luma; 0 for none.
+        luma_share: how much of the smoothed luma replaces it.
+        by_edges: whether that smoothing stops at edges that are well above the noise.
+        sharpening: amount of an unsharp mask on luma.
+        size: by what the developed picture is enlarged.
+        quality: of the JPEG; None is no JPEG.
+        thin: whether the JPEG has a fourth of the colour.
+    """
+
+    balance: FloatArray
+    gain: float
+    read: float
+    demosaicing: int
+    contrast: float
+    chroma_blur: float
+    luma_blur: float
+    luma_share: float
+    by_edges: bool
+    sharpening: float
+    size: float
+    quality: int | None
+    thin: bool
+
+    @staticmethod
+    def drawn(rng: np.random.Generator) -> Camera:
+        """A camera with all at random, from base sensitivity to beyond ISO 6400."""
+
+        def sometimes(share: float, value: float) -> float:
+            return value if rng.random() < share else 0.0
+
+        stored = rng.random() < _JPEG_SHARE
+        return Camera(
+            balance=np.array([rng.uniform(1.2, 2.5), 1, rng.uniform(1.2, 2.5)], np.float32),
+            gain=10 ** rng.uniform(-4, -1.6),
+            read=10 ** rng.uniform(-3.2, -1.7),
+            demosaicing=_DEMOSAICING[rng.integers(2)],
+            contrast=rng.uniform(0, 1),
+            chroma_blur=sometimes(0.7, rng.uniform(0.6, 3)),
+            luma_blur=sometimes(0.7, rng.uniform(0.6, 1.8)),
+            luma_share=rng.uniform(0.4, 1),
+            by_edges=bool(rng.random() < 0.5),
+            sharpening=sometimes(0.5, rng.uniform(0.2, 1)),
+            size=1 + sometimes(0.3, rng.uniform(0, 1)),
+            quality=int(rng.integers(80, 100)) if stored else None,
+            thin=stored and bool(rng.random() < 0.5),
+        )
+
+    def shoot(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """The picture with noise, developed, as an 8-bit file has it."""
+        light = lineared(clean) / self.balance
+        mosaic = light[:, :, 1].copy()
+        mosaic[0::2, 0::2], mosaic[1::2, 1::2] = light[0::2, 0::2, 0], light[1::2, 1::2, 2]
+        mosaic += rng.normal(size=mosaic.shape) * np.sqrt(np.maximum(mosaic, 0) * self.gain + self.read**2)
+        samples = np.clip((mosaic + _BLACK) * _STEPS, 0, 65535).astype(np.uint16)
+        colours = (cv2.cvtColor(samples, self.demosaicing) / _STEPS - _BLACK) * self.balance
+        shown = np.clip(encoded(colours.astype(np.float32)), 0, 1)
+        shown = shown + np.float32(self.contrast) * (shown**2 * (3 - 2 * shown) - shown)
+        luma = shown @ LUMA
+        colour = shown - luma[..., None]
+        if self.chroma_blur:
+            colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), self.chroma_blur), np.float32)
+        pixels = self._smoothed(luma)[..., None] + colour
+        if self.size > 1:
+            pixels = cv2.resize(pixels, None, fx=self.size, fy=self.size, interpolation=cv2.INTER_CUBIC)
+        made = rounded(pixels[: clean.shape[0], : clean.shape[1]])
+        return made if self.quality is None else jpeg(made, self.quality, self.thin)
+
+    def _smoothed(self, luma: FloatArray) -> FloatArray:
+        if self.luma_blur and self.by_edges:
+            reach = 2.75 * float(np.sqrt(_MID_GREY * self.gain + self.read**2))
+            luma = luma + self.luma_share * (cv2.bilateralFilter(luma, 7, reach, self.luma_blur) - luma)
+        elif self.luma_blur:
+            luma = luma + self.luma_share * (cv2.GaussianBlur(luma, (0, 0), self.luma_blur) - luma)
+        if self.sharpening:
+            luma = luma + self.sharpening * (luma - cv2.GaussianBlur(luma, (0, 0), 1.0))
+        return np.asarray(luma, np.float32)
 
 
-def spoiled(kind: str, clean: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, bool]:
-    """The picture with noise; whether its colour was thinned out."""
+_SHOTS = 16
+
+
+def spoiled(kind: str, clean: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, bool]:
+    """The picture with noise; what it is without; whether its colour was thinned out."""
+    if kind == "camera":
+        camera = Camera.drawn(rng)
+        noisy = camera.shoot(clean, rng)
+        others = [camera.shoot(clean, rng) for _ in range(_SHOTS)]
+        return noisy, np.mean(others, axis=0, dtype=np.float32), camera.thin
     if kind == "realistic":
-        return noise.Realistic()(clean, rng), False
+        return noise.Realistic()(clean, rng), clean, False
     if kind == "white":
         sigma = float(rng.choice([2, 5, 10, 15, 25, 50, 75]))
         noisy = noise.Gaussian(sigma, sigma)(clean, rng)
-        return (rounded(noisy) if rng.random() < 0.5 else noisy), False
+        return (rounded(noisy) if rng.random() < 0.5 else noisy), clean, False
+    noisy = smeared(clean, rng) if kind == "smeared" else rounded(clean)
     if kind == "white, JPEG":
         sigma = 10 ** rng.uniform(0.5, 1.8)
-        return jpeg(rounded(noise.Gaussian(sigma, sigma)(clean, rng)), rng)
-    if kind == "smeared":
-        noisy = smeared(clean, rng)
-    else:
-        noisy = through_a_camera(clean, rng) if kind == "camera" else rounded(clean)
-    return jpeg(noisy, rng) if rng.random() < _JPEG_SHARE else (noisy, False)
+        noisy = rounded(noise.Gaussian(sigma, sigma)(clean, rng))
+    thin = bool(rng.random() < 0.5)
+    if kind == "white, JPEG" or rng.random() < _JPEG_SHARE:
+        return jpeg(noisy, int(rng.integers(70, 101)), thin), clean, thin
+    return noisy, clean, False
 
 
 _JPEG_SHARE = 0.6
@@ -177,12 +259,10 @@ def crop(path: Path, rng: np.random.Generator) -> FloatArray:
 
 def curve(network: Network, noisy: FloatArray, clean: FloatArray) -> Array:
     """PSNR below the best, at each of FINE."""
-    middle = slice((SIDE - MIDDLE) // 2, (SIDE + MIDDLE) // 2)
-    part, aim = np.ascontiguousarray(noisy[middle, middle]), clean[middle, middle]
     reached = []
     for level in LEVELS:
-        made = network.denoise(part, sigma=float(level)) if level else part
-        reached.append(-10 * np.log10(np.mean(np.square(np.clip(made, 0, 1) - aim)) + FLOOR))
+        made = network.denoise(noisy, sigma=float(level)) if level else noisy
+        reached.append(-10 * np.log10(np.mean(np.square(np.clip(made, 0, 1) - clean)) + FLOOR))
     fine = np.interp(FINE, np.log(LEVELS + grain.OFFSET), reached)
     return np.asarray(fine.max() - fine, np.float64)
 
@@ -192,12 +272,16 @@ def pair(number: int, paths: list[Path], network: Network) -> Pair | None:
     rng = np.random.default_rng([7, number])
     path = paths[int(rng.integers(len(paths)))]
     clean, kind = crop(path, rng), KINDS[number % len(KINDS)]
-    noisy, thin = spoiled(kind, clean, rng)
-    levels = grain.levels(noisy, None, decode=lambda samples: samples)
-    white = white_sigma(noisy, thin_chroma=thin)
+    noisy, aim, thin = spoiled(kind, clean, rng)
+    levels = grain.levels(noisy, None, decode=as_it_is)
     if levels is None:
         return None
-    return Pair(kind, path.name, grain.features(levels), white, curve(network, noisy, clean))
+    white, share = white_sigma(noisy, thin_chroma=thin), grain.white_share(noisy, None, decode=as_it_is)
+    return Pair(kind, path.name, grain.features(levels), white, share, thin, curve(network, noisy, aim))
+
+
+def as_it_is(samples: FloatArray) -> FloatArray:
+    return samples
 
 
 # --- the fit ---------------------------------------------------------------------------------------
@@ -221,7 +305,7 @@ _CLEAN, _CLEAN_WEIGHT = 0.1, 1.0
 
 
 def fitted(pairs: list[Pair]) -> Array:
-    """(10,) powers and the logarithm of the factor, by Adam on the capped loss, from least squares on."""
+    """(14,) powers and the logarithm of the factor, by Adam on the capped loss, from least squares on."""
     pairs = [each for each in pairs if each.kind != "white"]
     clean = np.array([each.kind == "none" for each in pairs])
     lost = np.array([each.lost for each in pairs])
@@ -252,26 +336,33 @@ def report(pairs: list[Pair], folds: int = 5) -> None:
     names = sorted({each.name for each in pairs})
     order = np.random.default_rng(1).permutation(len(names))
     fold = {names[i]: int(place) % folds for place, i in enumerate(order)}
-    rows: dict[str, list[tuple[float, float]]] = {}
+    rows: dict[str, list[tuple[float, ...]]] = {}
     for held in range(folds):
         weights = fitted([each for each in pairs if fold[each.name] != held])
         for each in pairs:
             if fold[each.name] == held:
-                smeared = float(np.exp(each.features @ weights[:-1] + weights[-1])) - grain.OFFSET
-                told = (max(each.white, smeared), each.white)
-                lost = [float(np.interp(np.log(t + grain.OFFSET), FINE, each.lost)) for t in told]
-                rows.setdefault(each.kind, []).append((lost[0], lost[1]))
-    print(f"{'held out: dB below the best σ':32}{'pairs':>8}{'fitted':>10}{'white':>10}")
+                told = sigma(each, weights)
+                levels = np.log(np.array([told, each.white]) + grain.OFFSET)
+                rows.setdefault(each.kind, []).append((*np.interp(levels, FINE, each.lost), told))
+    print(f"{'held out: dB below the best σ':32}{'pairs':>8}{'fitted':>10}{'white':>10}{'median σ':>12}")
     for kind, values in rows.items():
-        told, white = np.mean(values, axis=0)
-        print(f"{kind:32}{len(values):>8}{told:10.2f}{white:10.2f}")
+        fitted_lost, white_lost, _ = np.mean(values, axis=0)
+        middle = np.median([told for *_, told in values])
+        print(f"{kind:32}{len(values):>8}{fitted_lost:10.2f}{white_lost:10.2f}{middle:12.1f}")
+
+
+def sigma(each: Pair, weights: Array) -> float:
+    """What an estimate with these weights would say, but for the limit."""
+    smeared = max(0.0, float(np.exp(each.features @ weights[:-1] + weights[-1])) - grain.OFFSET)
+    told = each.share * each.white + (1 - each.share) * smeared
+    return told if each.thin else max(told, each.white)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--network", default="gaussian")
-    parser.add_argument("--pairs", type=int, default=330)
+    parser.add_argument("--pairs", type=int, default=900)
     options = parser.parse_args()
     paths, network = photographs(options.data), load(options.network, threads=1)
     made = (pair(number, paths, network) for number in range(options.pairs))
@@ -279,7 +370,12 @@ def main() -> None:
     print(f"{len(pairs)} pairs of {options.pairs}")
     report(pairs)
     *powers, factor = fitted(pairs)
-    print("FACTOR", f"{factor:.3f}", "POWERS", ", ".join(f"{each:.2f}" for each in powers))
+    print(
+        "FACTOR",
+        f"{factor:.3f}",
+        "POWERS of luma, colour, averages, diagonal",
+        ", ".join(f"{p:.2f}" for p in powers),
+    )
 
 
 if __name__ == "__main__":

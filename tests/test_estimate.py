@@ -165,8 +165,28 @@ def smeared(clean: np.ndarray, sigma: float, seed: int) -> tuple[np.ndarray, flo
 def test_smeared_noise_is_found(name: str, sigma: float) -> None:
     picture, deviation = smeared(PHOTOGRAPHS[name], sigma, 2)
     assert white_sigma(picture) < 0.6 * deviation
-    # Smoothing it takes a level that is somewhat above its deviation.
-    assert 0.7 * deviation < estimate_sigma(picture) < 2.2 * deviation
+    # By the truth, the network `gaussian` does best at 1.5 to 2.2 times its deviation. Where that is 55, it
+    # loses 0.06 dB at 62.
+    assert 0.7 * deviation < estimate_sigma(picture) < 2.6 * deviation
+
+
+def grain_of_brightness(clean: np.ndarray, sigma: float, seed: int) -> tuple[np.ndarray, float]:
+    """With noise as a camera leaves it: grown with the light, blurred, hardly any of it in colour."""
+    rng = np.random.default_rng(seed)
+    light = clean.mean(axis=2, keepdims=True)
+    strength = sigma / 255 * np.sqrt(light / light.mean())
+    grey = cv2.GaussianBlur(strength * rng.normal(size=light.shape), (0, 0), 0.8)[:, :, None]
+    colour = cv2.GaussianBlur(0.15 * strength * rng.normal(size=clean.shape), (0, 0), 0.8)
+    stored = np.rint(np.clip(clean + grey + colour, 0, 1) * 255) / 255
+    return stored.astype(np.float32), 255 * float((grey + colour).std())
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("sigma", [12, 30])
+def test_grain_of_brightness_that_grows_with_the_light_is_found(name: str, sigma: float) -> None:
+    picture, deviation = grain_of_brightness(PHOTOGRAPHS[name], sigma, 3)
+    # By the truth, the network `gaussian` does best at 1.3 to 1.9 times its deviation.
+    assert 0.8 * deviation < estimate_sigma(picture) < 2.2 * deviation
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
@@ -198,10 +218,19 @@ def test_pebbles_are_not_taken_for_noise(sigma: float) -> None:
 
 def test_white_noise_is_told_as_it_is() -> None:
     picture = noisy(PHOTOGRAPHS["chelsea"], 20)
+    assert grain.white_share(picture, None, decode=lambda samples: samples) == 1
+    assert estimate_sigma(picture) == white_sigma(picture)
+
+
+def test_levels_of_white_noise_are_alike_at_all_scales() -> None:
+    picture = noisy(np.full((384, 384, 3), 0.5, dtype=np.float32), 20)
     levels = grain.levels(picture, None, decode=lambda samples: samples)
     assert levels is not None
-    assert levels.bulk == pytest.approx(20, rel=0.1)
-    assert estimate_sigma(picture) == white_sigma(picture)
+    # Quantiles of the root of a chi-squared variable of 27, 8 and 9 degrees of freedom, over its degrees.
+    assert levels.luma == pytest.approx(20 * np.array([[0.773, 0.917]] * 3), rel=0.06)
+    assert levels.averages == pytest.approx(20 * np.full(3, 0.585), rel=0.1)
+    assert levels.diagonal == pytest.approx(20 * np.full(3, 0.963), rel=0.06)
+    assert levels.colour == pytest.approx(levels.colour.mean(), rel=0.06)
 
 
 @pytest.mark.parametrize("sigma", [5, 10])
@@ -227,8 +256,8 @@ def test_whiteness_is_that_all_directions_are_alike() -> None:
 
 def test_what_is_told_is_never_negative_and_has_a_limit() -> None:
     for level in (0.0, 1e-3, 300.0):
-        seen = grain.Levels(np.full((3, 3), level), np.full(3, level))
-        assert 0 <= grain.level_of(seen) <= 2 * level + 2
+        seen = grain.Levels(np.full((3, 2), level), *np.full((3, 3), level))
+        assert 0 <= grain.level_of(seen) <= 1.5 * level + 2
 
 
 def test_coarse_patches_are_patches_of_the_means() -> None:

@@ -42,9 +42,9 @@ def estimate_sigma(
     noise is cut off, are left out. At most 20,000 patches, evenly spread, bound time and memory.
 
     A camera's noise is smeared over neighbouring pixels, and hardly any of it is seen that way. So a colour
-    picture whose noise does not fill all directions alike is looked at again at half and at a quarter of its
-    size: see :mod:`unnoise.grain`. Grey pictures, and those below about 100 pixels, are taken to have white
-    noise: without colour, texture looks like smeared noise.
+    picture whose noise does not fill all directions alike is looked at again, brightness and colour apart, at
+    its size, at half and at a quarter of it: see :mod:`unnoise.grain`. Grey pictures, and those below about
+    50 pixels, are taken to have white noise: without colour, texture looks like smeared noise.
 
     Colour that was stored more coarsely than brightness has lost its share of the white noise, so there, and
     where the channels say the same but for rounding, brightness alone is asked for that.
