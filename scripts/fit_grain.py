@@ -181,7 +181,8 @@ class Camera:
             colour = np.asarray(cv2.GaussianBlur(colour, (0, 0), self.chroma_blur), np.float32)
         pixels = self._smoothed(luma)[..., None] + colour
         if self.size > 1:
-            pixels = cv2.resize(pixels, None, fx=self.size, fy=self.size, interpolation=cv2.INTER_CUBIC)
+            enlarged = cv2.resize(pixels, None, fx=self.size, fy=self.size, interpolation=cv2.INTER_CUBIC)
+            pixels = np.asarray(enlarged, np.float32)
         made = rounded(pixels[: clean.shape[0], : clean.shape[1]])
         return made if self.quality is None else jpeg(made, self.quality, self.thin)
 
