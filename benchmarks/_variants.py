@@ -167,9 +167,8 @@ class SquareUps(ResidualUNet):
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """See :class:`Model`."""
         assert sigma is not None
-        unshuffled = F.pixel_unshuffle(noisy, 2)
-        count, _, height, width = unshuffled.shape
-        features = self.head(torch.cat([unshuffled, sigma.expand(count, 1, height, width)], dim=1))
+        level = sigma.expand(len(noisy), 1, *noisy.shape[2:])
+        features = self.head(torch.cat([noisy, level], dim=1))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             skips.append(encoder(features))
@@ -209,9 +208,9 @@ def wavelet(widths: Counts, depths: Counts) -> Model:
     the unshuffled picture under a rotation, so the head and the tail can take it into themselves.
     """
     model = ResidualUNet(widths, depths)
-    rotation = torch.block_diag(*[_HAAR] * 3)  # type: ignore[no-untyped-call]
-    with_level = torch.block_diag(rotation, torch.eye(1))  # type: ignore[no-untyped-call]
-    head, tail = nn.Sequential(Mix(with_level), model.head), nn.Sequential(model.tail, Mix(rotation.T))
+    rotation = torch.block_diag(*[_HAAR] * 4)  # type: ignore[no-untyped-call]  # colours and noise level
+    head = nn.Sequential(nn.PixelUnshuffle(2), Mix(rotation), _conv(16, widths[0]))
+    tail = nn.Sequential(model.tail, Mix(rotation[:12, :12].T))
     model.head, model.tail = head, tail  # type: ignore[assignment]
     return model
 
@@ -226,12 +225,14 @@ def folded(model: Model) -> Model:
                 stage[index] = block.folded()
     head, tail = getattr(model, "head", None), getattr(model, "tail", None)
     if isinstance(head, nn.Sequential) and isinstance(tail, nn.Sequential):
-        (mix, inward), (outward, back) = head, tail
+        (_, mix, inward), (outward, back) = head, tail
         assert isinstance(inward, nn.Conv2d)
         assert isinstance(outward, nn.Conv2d)
-        inward.weight.copy_(torch.einsum("oihw,ij->ojhw", inward.weight, mix.matrix))
+        plain = nn.Conv2d(4, inward.out_channels, 6, stride=2, padding=2, bias=False)
+        # What 3×3 does on the unshuffled picture, 6×6 in steps of two does on the picture.
+        plain.weight.copy_(F.pixel_shuffle(torch.einsum("oihw,ij->ojhw", inward.weight, mix.matrix), 2))
         outward.weight.copy_(torch.einsum("po,oihw->pihw", back.matrix, outward.weight))
-        model.head, model.tail = inward, outward
+        model.head, model.tail = plain, outward
     return model
 
 

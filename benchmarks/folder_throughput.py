@@ -1,6 +1,7 @@
 """Does cleaning a folder keep the processor as busy as the bare network on pixels in memory?
 
 Usage: python benchmarks/folder_throughput.py [PHOTOGRAPHS] [--count 500] [--rounds 5] [--format jpg]
+       [--network default]
 
 Photographs of 2.4 megapixels are put together from those in PHOTOGRAPHS ($UNNOISE_DATA/cracks, or
 ../shared/data/cracks), get noise of sigma 15, and are stored. Then, in rounds: ``unnoise denoise FOLDER -o
@@ -65,15 +66,16 @@ def tensors(paths: list[Path]) -> list[npt.NDArray[np.float32]]:
 
 
 def bare(session: onnxruntime.InferenceSession, inputs: list[npt.NDArray[np.float32]]) -> float:
-    sigma = np.full((1, 1, 1, 1), SIGMA / 255, np.float32)
+    told = {"sigma": np.full((1, 1, 1, 1), SIGMA / 255, np.float32)} if len(session.get_inputs()) > 1 else {}
     start = time.perf_counter()
     for noisy in inputs:
-        session.run(None, {"noisy": noisy, "sigma": sigma})
+        session.run(None, {"noisy": noisy, **told})
     return time.perf_counter() - start
 
 
-def cleaned(folder: Path, out: Path) -> float:
+def cleaned(folder: Path, out: Path, network: str) -> float:
     command = [sys.executable, "-m", "unnoise", "denoise", str(folder), "-o", str(out), "-q"]
+    command += ["--network", network]
     start = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - start
@@ -85,6 +87,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--format", default="jpg", choices=("jpg", "png", "tif", "webp"))
+    parser.add_argument("--network", default="default")
     args = parser.parse_args()
     source = args.photographs or Path(os.environ.get("UNNOISE_DATA", "../shared/data")) / "cracks"
     if not source.is_dir():
@@ -96,7 +99,7 @@ def main() -> None:
         f"Python {platform.python_version()}, onnxruntime {version('onnxruntime')}, "
         f"unnoise {version('unnoise')}"
     )
-    session = onnxruntime.InferenceSession(str(find("default")), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(find(args.network)), providers=["CPUExecutionProvider"])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         share = args.count // args.rounds
@@ -116,7 +119,7 @@ def main() -> None:
         ratios, spent = [], np.zeros(2)
         for number, part in enumerate(parts):
             before = bare(session, inputs)
-            ours = cleaned(part, folder / f"out{number}") / share
+            ours = cleaned(part, folder / f"out{number}", args.network) / share
             plain = (before + bare(session, inputs)) / 2 / len(inputs)
             ratios.append(plain / ours)
             spent += ours, plain

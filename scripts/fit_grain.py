@@ -61,6 +61,10 @@ class Pair:
     lost: Array
 
 
+_JPEG_SHARE = 0.6
+"""Of the pictures of most kinds."""
+
+
 # --- noise -----------------------------------------------------------------------------------------
 
 
@@ -213,17 +217,17 @@ def spoiled(kind: str, clean: FloatArray, rng: np.random.Generator) -> tuple[Flo
         sigma = float(rng.choice([2, 5, 10, 15, 25, 50, 75]))
         noisy = noise.Gaussian(sigma, sigma)(clean, rng)
         return (rounded(noisy) if rng.random() < 0.5 else noisy), clean, False
-    noisy = smeared(clean, rng) if kind == "smeared" else rounded(clean)
     if kind == "white, JPEG":
         sigma = 10 ** rng.uniform(0.5, 1.8)
         noisy = rounded(noise.Gaussian(sigma, sigma)(clean, rng))
+    else:
+        noisy = smeared(clean, rng) if kind == "smeared" else rounded(clean)
     thin = bool(rng.random() < 0.5)
     if kind == "white, JPEG" or rng.random() < _JPEG_SHARE:
         return jpeg(noisy, int(rng.integers(70, 101)), thin), clean, thin
     return noisy, clean, False
 
 
-_JPEG_SHARE = 0.6
 KINDS = (
     "white",
     "realistic",

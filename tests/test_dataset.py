@@ -67,6 +67,22 @@ def test_grey_examples_have_the_same_noise_in_all_channels(split: Split) -> None
     assert noise.std().item() == pytest.approx(25 / 255, rel=0.1)
 
 
+def test_enlarged_examples_are_softer_and_their_noise_is_not(split: Split) -> None:
+    """Of tiles whose columns are black and white in turn."""
+    striped = np.zeros_like(split.clean)
+    striped[:, :, ::2] = 255
+    plain, enlarged = (
+        batches(replace(split, clean=striped), batch=20, enlarged=share, augment=False, stored=False)(0)
+        for share in (0.0, 1.0)
+    )
+    assert plain.target.shape == enlarged.target.shape == (20, 3, 8, 8)
+    assert (plain.target.diff(dim=3).abs() == 1).all()
+    steps = enlarged.target.diff(dim=3).abs().mean(dim=(1, 2, 3))
+    assert 0.2 < steps.min() < steps.max() < 0.95
+    assert len({round(float(step), 3) for step in steps}) > 2  # several factors
+    assert (enlarged.input - enlarged.target).std().item() == pytest.approx(50 / 255, rel=0.1)
+
+
 def test_a_batch_is_a_function_of_its_step(split: Split) -> None:
     made, again = batches(split)(4), batches(split)(4)
     assert torch.equal(made.input, again.input)

@@ -33,10 +33,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense", "split-dense", "convolutional", "unet", "residual-unet"])
+@pytest.mark.parametrize("name", ["dense", "split-dense", "convolutional", "unet", "residual-unet", "blind"])
 def test_every_architecture_exports_with_parity(name: str) -> None:
     torch.manual_seed(0)
-    model = build(name, OPTIONS.get(name)).eval()
+    if name == "blind":
+        model = build("residual-unet", {**OPTIONS["residual-unet"], "blind": True}).eval()
+    else:
+        model = build(name, OPTIONS.get(name)).eval()
     proto = to_onnx(model)
     onnx.checker.check_model(proto)
     assert parity(model, proto) < 1e-5
@@ -94,10 +97,10 @@ def test_multiply_adds_of_known_layers() -> None:
     down = 128**2 * 3 * 64 * 9 + 64**2 * 64 * 128 * 9 + 32**2 * 128 * 256 * 9
     up = 32**2 * 256 * 128 * 9 + 64**2 * 128 * 64 * 9 + 128**2 * 64 * 3 * 9
     assert multiply_adds(model, 256) == down + up
-    assert multiply_adds(build("residual-unet"), 256) == pytest.approx(3.00e9, rel=0.002)
+    assert multiply_adds(build("residual-unet"), 256) == pytest.approx(3.02e9, rel=0.002)
 
 
-COSTS = {"default": 2.95, "gaussian": 2.90, "small": 1.09}
+COSTS = {"default": 2.99, "gaussian": 2.91, "small": 1.03}
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -180,7 +183,7 @@ def test_the_card_says_how_to_run_the_network(run: Path) -> None:
     assert card.record["gmac_256"] == round(multiply_adds(model, 256) / 1e9, 3)
     assert (card.architecture, card.parameters) == ("residual-unet", parameters(model))
     assert (card.sigma_input, card.sigma_range) == (True, (0.0, 55.0))
-    assert (card.size_multiple, card.fixed_size, card.halo, card.border) == (4, None, model.halo, 16)
+    assert (card.size_multiple, card.fixed_size, card.halo, card.border) == (4, None, model.halo, 0)
     assert card.halo > 0
     assert (card.whole_image, card.scores) == (False, {"valid_mse": 0.01})
 

@@ -8,6 +8,7 @@ import torch
 from unnoise.errors import ConfigError, UnknownName
 from unnoise.models import MODELS, Model, build, parameters
 from unnoise.models.normalized import normalized
+from unnoise.models.residual_unet import _pixel_shuffled
 
 SMALL = {"dense": {"size": 16}, "split-dense": {"size": 16}}
 ANY_SIZE = sorted(set(MODELS) - set(SMALL))
@@ -87,10 +88,15 @@ def test_bounded_models_stay_in_range(model: Model) -> None:
     assert inside if model.bounded else not inside
 
 
-@pytest.mark.parametrize("name", ANY_SIZE)
-def test_halo_covers_the_receptive_field(name: str) -> None:
+BLIND = {"widths": [16, 32], "depths": [1, 1], "blind": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, None) for name in ANY_SIZE), ("residual-unet", BLIND)]
+)
+def test_halo_covers_the_receptive_field(name: str, options: dict[str, object] | None) -> None:
     """A changed pixel has no influence beyond the halo, and the halo is not wastefully large."""
-    model = small(name).double()
+    model = build(name, options).eval().double()
     # No influence is cancelled, cut off by a ReLU, or lost in rounding beside larger numbers.
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, 0.0 if parameter.ndim == 1 else 1.0)
@@ -117,6 +123,11 @@ def test_parameter_counts_of_the_article(name: str, count: int) -> None:
         assert parameters(build(name, size=56)) == count
 
 
+def test_pixels_are_shuffled_as_torch_does_it() -> None:
+    features = torch.randn(2, 12, 5, 7)
+    assert torch.equal(_pixel_shuffled(features), torch.pixel_shuffle(features, 2))
+
+
 def test_input_skips_can_be_switched() -> None:
     for name in ("split-dense", "convolutional"):
         torch.manual_seed(0)
@@ -133,6 +144,34 @@ def test_residual_unet_scales_with_the_picture() -> None:
     model = small("residual-unet")
     noisy = torch.rand(1, 3, 16, 16)
     assert torch.allclose(run(model, 0.25 * noisy, 10), 0.25 * run(model, noisy, 40), atol=1e-5)
+
+
+def test_a_blind_one_scales_with_the_picture_alone() -> None:
+    model = build("residual-unet", BLIND).eval()
+    noisy = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(run(model, 0.25 * noisy), 0.25 * run(model, noisy), atol=1e-5)
+
+
+def test_all_of_a_blind_one_learns() -> None:
+    torch.manual_seed(0)
+    model, noisy = build("residual-unet", BLIND), torch.rand(2, 3, 16, 16)
+    model(noisy).square().sum().backward()
+    still = [name for name, p in model.named_parameters() if not p.grad.abs().sum() > 0]  # type: ignore[union-attr]
+    assert not still
+
+
+def test_a_blind_one_goes_on_from_one_that_is_told_the_level() -> None:
+    torch.manual_seed(0)
+    told = build("residual-unet", {**BLIND, "blind": False}).eval()
+    blind = build("residual-unet", BLIND).eval()
+    weights = blind.completed(told.state_dict())
+    assert {name for name in weights if name not in told.state_dict()} == {
+        name for name in blind.state_dict() if name.startswith("level.")
+    }
+    blind.load_state_dict(weights)
+    noisy = torch.rand(1, 3, 24, 32)
+    blind.level.forward = lambda noisy: torch.full_like(noisy[:, :1], 40 / 255)  # type: ignore[method-assign, operator, union-attr]
+    assert torch.allclose(run(blind, noisy), run(told, noisy, 40), atol=1e-6)
 
 
 def test_residual_unet_checks_its_widths() -> None:

@@ -91,7 +91,7 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {},
         {"balance": "groups", "normalize": "groups", "patch": 8},
-        {"patch": 8, "later": ((0.3, 16, 4), (0.6, 12, 2)), "grey": 0.5},
+        {"patch": 8, "later": ((0.3, 16, 4), (0.6, 12, 2)), "grey": 0.5, "enlarged": 0.5},
     ],
 )
 def test_a_resumed_run_ends_in_the_same_weights(
@@ -322,7 +322,10 @@ def test_the_loop_is_the_one_written_out_here(
     train(settings)
 
     torch.manual_seed(0)
-    model, averaged = new_model(settings, dataset), new_model(settings, dataset)
+    model, averaged = (
+        new_model(settings, dataset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for _ in range(2)
+    )
     averaged.load_state_dict(model.state_dict())
     asked = (settings.weight_decay, settings.beta2, settings.lookahead_k, settings.lookahead_alpha)
     optimizer = build_optimizer(settings.optimizer, model.parameters(), OptimizerOptions(1.0, *asked))
@@ -389,6 +392,7 @@ def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> N
     assert batches.stages == (Stage(0, 16, 8),)
     assert (batches.balance, batches.augment, batches.stored, batches.grey) == (False, True, True, 0)
     assert _examples(config(data, tmp_path, grey=0.25), dataset)[0].grey == 0.25
+    assert _examples(config(data, tmp_path, enlarged=0.25), dataset)[0].enlarged == 0.25
     assert batches.noise.spec == dataset.info.noise == "gaussian:50"
     valid, stored = dataset.split("valid"), next(validation())
     for made, lying in ((stored.target, valid.clean), (stored.input, valid.noisy)):

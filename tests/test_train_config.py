@@ -34,7 +34,7 @@ EDGES: dict[str, tuple[float, float]] = {
     "lookahead_k": (0, 1), "steps": (0, 1), "epochs": (0, 0.1), "minutes": (-1, 0.1), "lr": (0, 1e-9),
     "checkpoint_minutes": (0, 1e-4), "warmup": (-1, 0), "clip": (-0.1, 0), "weight_decay": (-1e-9, 0),
     "patience": (-1, 0), "seed": (-1, 0), "ema": (1, 0), "beta2": (1, 0), "lookahead_alpha": (0, 1),
-    "grey": (1.1, 1),
+    "grey": (1.1, 1), "enlarged": (-0.1, 1),
 }  # fmt: skip
 
 
@@ -119,5 +119,7 @@ def test_an_unknown_recipe_and_a_stage_of_another_spelling_are_refused() -> None
 
 def test_stored_copies_are_trained_on_as_pairs() -> None:
     assert config(noise="stored").strategy == "pairs"
+    with pytest.raises(ConfigError, match="--enlarged would enlarge the stored noise"):
+        config(noise="stored", enlarged=0.5)
     assert config().strategy == config(noise="gaussian:25").strategy == "supervised"
     assert {"pairs", "supervised"} == set(STRATEGIES)

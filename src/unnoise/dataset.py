@@ -101,6 +101,7 @@ class TrainingBatches:
         augment: whether each example takes one of the eight flips and quarter turns.
         balance: whether each colour group is drawn as often as any other.
         grey: the share of examples without colour, whose noise is the same in all channels.
+        enlarged: the share of examples whose clean patch is a smaller one, enlarged.
         stored: whether the noisy patch is rounded and clipped as an 8-bit file would.
         rank, world: this process takes every ``world``-th example, starting at ``rank``.
     """
@@ -113,6 +114,7 @@ class TrainingBatches:
     augment: bool = True
     balance: bool = False
     grey: float = 0.0
+    enlarged: float = 0.0
     stored: bool = True
     rank: int = 0
     world: int = 1
@@ -166,19 +168,31 @@ class TrainingBatches:
 
     def _example(self, step: int, place: int, row: int, patch: int) -> Pair:
         rng = np.random.Generator(np.random.PCG64([self.seed, 2, step, place]))
-        side = self.split.clean.shape[1]
-        top, left = (int(v) for v in rng.integers(0, side - patch + 1, 2))
+        side, cut = self.split.clean.shape[1], patch
+        if self.enlarged > 0 and rng.random() < self.enlarged:
+            cut = max(1, round(patch / rng.uniform(*_ENLARGEMENT)))
+        top, left = (int(v) for v in rng.integers(0, side - cut + 1, 2))
         turn = int(rng.integers(8)) if self.augment else 0
-        window = (row, slice(top, top + patch), slice(left, left + patch))
+        window = (row, slice(top, top + cut), slice(left, left + cut))
         grey = self.grey > 0 and rng.random() < self.grey
 
         def seen(tiles: npt.NDArray[np.uint8]) -> FloatArray:
-            pixels = _float(_turned(tiles[window], turn))
+            pixels = _float(_enlarged(_turned(tiles[window], turn), patch))
             return (pixels @ LUMA)[:, :, None] if grey else pixels
 
         pair = self.strategy(seen(self.split.clean), lambda: seen(self.split.noisy), self.noise, rng)
         noisy, target = (np.repeat(p, 3, axis=2) if grey else p for p in (pair.input, pair.target))
         return Pair(as_stored(noisy) if self.stored else noisy, target, pair.mask, pair.sigma)
+
+
+_ENLARGEMENT = (1.2, 3.0)
+"""How much. Photographs that were shrunk are sharp; in the size that a camera takes them they are softer."""
+
+
+def _enlarged(patch: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    if len(patch) == side:
+        return patch
+    return np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 _QUARTER_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)

@@ -19,43 +19,41 @@ _OURS: Mapping[str, Any] = {
     "schedule": "cosine",
     "warmup": 100,
     "loss": "l1",
-    "noise": "gaussian:0-75",
+    "noise": "gaussian:0-75/gaussian:0-30",
     "float_noise": True,
-    "batch": 32,
+    "batch": 16,
     "patch": 64,
-    "later": ((0.55, 128, 16),),
-    "grey": 0.1,
+    "later": ((0.4, 128, 8),),
+    "grey": 0.2,
     "clip": 0.5,
     "validations": 30,
     "valid_tiles": 28,
 }
 
+_DEEP = {"widths": [32, 32, 64], "depths": [4, 1, 2]}
+
 RECIPES: dict[str, Mapping[str, Any]] = {
-    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 2]}, "minutes": 37},
-    # It goes on from small, and weak noise, of which the loss says little, comes more often.
-    "gaussian": {
-        **_OURS,
-        "model_options": {"widths": [32, 32, 64], "depths": [4, 1, 2]},
-        "noise": "gaussian:0-75/gaussian:0-30",
-        "lr": 2e-3,
-        "batch": 16,
-        "later": ((0.5, 128, 8),),
-        "minutes": 27,
-    },
+    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 1]}, "minutes": 60},
+    "gaussian": {**_OURS, "model_options": _DEEP, "minutes": 95},
+    # How strong the noise is shows on large patches only.
     "default": {
         **_OURS,
-        "model_options": {"widths": [48, 64, 128], "depths": [1, 1, 2], "blind": True},
-        "noise": "realistic/realistic/gaussian:0-50",
+        "model_options": {**_DEEP, "blind": True},
+        "noise": "realistic/realistic/realistic/gaussian:0-50",
         "float_noise": False,
-        "lr": 1e-3,
-        "later": ((0.5, 128, 16),),
-        "minutes": 48,
+        "enlarged": 0.5,
+        # Every picture counts by its decibels, also one with weak noise or hardly any detail.
+        "loss": "psnr",
+        "clip": 10.0,
+        "batch": 8,
+        "patch": 128,
+        "later": (),
+        "minutes": 60,
     },
     # The noise of the data that it is tuned to, rounded as files are.
     "finetune": {
         **{name: value for name, value in _OURS.items() if name not in ("noise", "float_noise", "grey")},
         "lr": 1e-3,
-        "batch": 16,
         "patch": 128,
         "later": (),
         "valid_tiles": 256,

@@ -50,7 +50,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("seed",), lambda v: 0 <= v < 1 << 63, "0 or more, below 2^63"),
     (("ema", "beta2"), lambda v: 0 <= v < 1, "from 0 to below 1"),
     (("lookahead_alpha",), lambda v: 0 < v <= 1, "above 0 and up to 1"),
-    (("grey",), lambda v: 0 <= v <= 1, "from 0 to 1"),
+    (("grey", "enlarged"), lambda v: 0 <= v <= 1, "from 0 to 1"),
 )
 
 
@@ -79,6 +79,8 @@ class TrainConfig:
         balance: ``groups`` draws each colour group equally often.
         augment: flips and quarter turns.
         grey: the share of examples without colour, whose noise is the same in all channels.
+        enlarged: the share of examples whose clean patch is a smaller one, enlarged 1.2 to 3 times, and so as
+            soft as photographs are in the size that a camera takes them in.
         ema: largest decay of the averaged weights that are validated and shipped, whose memory grows to a
             twentieth of the run; 0 switches the average off.
         clip: largest gradient norm; 0 switches clipping off.
@@ -119,6 +121,7 @@ class TrainConfig:
     balance: str = "none"
     augment: bool = True
     grey: float = 0.0
+    enlarged: float = 0.0
     ema: float = 0.999
     clip: float = 0.0
     precision: str = "bf16"
@@ -155,6 +158,11 @@ class TrainConfig:
                     raise ConfigError(f"{option} {value:g} makes no sense", hint=f"Give {words}.")
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
+        if self.noise == STORED and self.enlarged:
+            raise ConfigError(
+                "--enlarged would enlarge the stored noise, too",
+                hint="Give --enlarged 0, or leave out --noise stored.",
+            )
         starts = [start for start, _, _ in self.later]
         if starts != sorted({*starts}) or any(not 0 < s < 1 or p < 1 or b < 1 for s, p, b in self.later):
             told = " ".join(":".join(f"{v:g}" for v in stage) for stage in self.later)
@@ -317,6 +325,11 @@ class Run:
     def restore(self, model: Model, averaged: Model, optimizer: torch.optim.Optimizer) -> State:
         """Put the last checkpoint into these three and return the state beside it."""
         tensors, meta = checkpoint.load(self.last)
+        # As kernels lie in memory while they are trained: Adam's fused step passes over strides.
+        tensors = {
+            n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t
+            for n, t in tensors.items()
+        }
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -105,6 +105,8 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     if config.init is not None and not resumed:
         load_initial(model, config.init)
     averaged.load_state_dict(model.state_dict())
+    # A step takes a quarter less time where kernels lie in memory as pictures do.
+    model, averaged = (each.to(memory_format=torch.channels_last) for each in (model, averaged))  # type: ignore[call-overload]
     optimizer = build_optimizer(config.optimizer, model.parameters(), config.optimizer_options)
     state = run.restore(model, averaged, optimizer) if resumed else State()
     state.data_sha256 = data
@@ -312,6 +314,7 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         augment=config.augment,
         balance=config.balance == "groups",
         grey=config.grey,
+        enlarged=config.enlarged,
         stored=not config.float_noise,
         rank=rank,
         world=world,

@@ -104,6 +104,9 @@ def _stages(
 )
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Flips and quarter turns.")
 @click.option("--grey", default=0.0, show_default=True, help="Share of examples without colour.")
+@click.option(
+    "--enlarged", default=0.0, show_default=True, help="Share of examples cut smaller and enlarged."
+)
 @click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights; 0: none.")
 @click.option("--clip", default=0.0, show_default=True, help="Largest gradient norm; 0: any.")
 @click.option("--precision", default="bf16", show_default=True, help="bf16, float32.")
