@@ -167,8 +167,8 @@ class SquareUps(ResidualUNet):
     def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
         """See :class:`Model`."""
         assert sigma is not None
-        level = sigma.expand(len(noisy), 1, *noisy.shape[2:])
-        features = self.head(torch.cat([noisy, level], dim=1))
+        count, _, height, width = noisy.shape
+        features = self.head(torch.cat([noisy, sigma.expand(count, 1, height, width)], dim=1))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             skips.append(encoder(features))
