@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 
@@ -17,6 +18,11 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    # Functions in there take the group of all processes as a default when they are defined. Imported later,
+    # as optimisers do, they would keep it alive: its threads would outlive the interpreter, and now and then
+    # abort the process at its end.
+    importlib.import_module("torch.distributed.nn.functional")
+
     dist.init_process_group("gloo")
     try:
         yield
