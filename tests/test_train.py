@@ -32,7 +32,7 @@ from unnoise.prepare import PrepareConfig, prepare
 from unnoise.run import MetricsWriter, Run, TrainConfig
 from unnoise.strategies import STRATEGIES, Pair, Stored
 from unnoise.tiles import Dataset, load_dataset
-from unnoise.train import _check_sizes, _examples, _interrupts, new_model, train, validate
+from unnoise.train import Validation, _check_sizes, _examples, _interrupts, new_model, train, validate
 
 Weights = dict[str, torch.Tensor]
 
@@ -142,16 +142,21 @@ def test_training_learns_and_leaves_its_files(data: Path, tmp_path: Path) -> Non
     assert picture.std() > 5
 
 
-def keep_validated(monkeypatch: pytest.MonkeyPatch, errors: Iterable[float] | None = None) -> list[Weights]:
+def keep_validated(
+    monkeypatch: pytest.MonkeyPatch, errors: Iterable[float | Validation] | None = None
+) -> list[Weights]:
     """The weights of every validation, which finds the next of ``errors`` where they are given."""
     from unnoise import train as module
 
     original, stubbed = module.validate, None if errors is None else iter(errors)
     kept: list[Weights] = []
 
-    def keeping(model: Model, *arguments: Any) -> float:
+    def keeping(model: Model, *arguments: Any) -> Validation:
         kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return original(model, *arguments) if stubbed is None else next(stubbed)
+        if stubbed is None:
+            return original(model, *arguments)
+        found = next(stubbed)
+        return found if isinstance(found, Validation) else Validation(loss=found, mse=found)
 
     monkeypatch.setattr(module, "validate", keeping)
     return kept
@@ -238,6 +243,19 @@ def test_weights_that_ran_away_never_replace_a_checkpoint(data: Path, tmp_path: 
     assert run.last.read_bytes() == before
 
 
+def test_validation_is_judged_by_the_loss_of_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "r")
+    found = [Validation(-3.0, 0.2), Validation(-3.2, 0.3), Validation(-3.1, 0.1), Validation(-3.1, 0.1)]
+    kept = keep_validated(monkeypatch, found)
+    assert train(config(data, run.path, loss="psnr")).best == 0.3
+    model, _, meta = run.trained_model()
+    assert (meta["step"], meta["valid_mse"]) == (12, 0.3)
+    assert_equal(dict(model.state_dict()), kept[1])
+    assert [(m["valid_loss"], m["valid_mse"]) for m in run.metrics()] == found
+
+
 def test_early_stopping(data: Path, tmp_path: Path) -> None:
     result = train(
         config(data, tmp_path / "r", steps=400, validations=100, patience=2, lr=1e-9, ema=0.0, warmup=0)
@@ -268,7 +286,8 @@ def test_a_resumed_run_remembers_what_it_had_reached(
         stop_after(14, patch)
         assert not train(settings).finished
     tensors, meta = checkpoint.load(run.last)
-    assert (meta["state"]["best"], meta["state"]["stale"]) == (0.2, 1)
+    state = meta["state"]
+    assert (state["best_loss"], state["best"], state["stale"]) == (0.2, 0.2, 1)
     meta["state"]["seconds"] = 1000.0
     checkpoint.save(run.last, tensors, meta)
     keep_validated(monkeypatch, [0.4])
@@ -368,7 +387,8 @@ def test_the_loop_is_the_one_written_out_here(
         [sum(losses[:4]) / 4, sum(losses[4:]) / 4], rel=1e-5
     )
     assert [m["lr"] for m in (first, second)] == pytest.approx([rates[3], rates[7]])
-    assert second["valid_mse"] == pytest.approx(validate(averaged, validation(), autocast), rel=1e-4)
+    again = validate(averaged, validation(), autocast, LOSSES[settings.loss])
+    assert (second["valid_loss"], second["valid_mse"]) == pytest.approx(again, rel=1e-4)
 
 
 def test_the_configuration_reaches_the_examples(data: Path, tmp_path: Path) -> None:
@@ -441,17 +461,19 @@ class Stretching(Model):
 
 
 def test_validation_scores_clipped_tiles_as_they_are_deployed() -> None:
-    def score(side: int) -> tuple[float, torch.Tensor, list[Batch]]:
+    def score(side: int) -> tuple[Validation, torch.Tensor, list[Batch]]:
         generator = torch.Generator().manual_seed(0)
         pictures = [torch.rand(count, 3, side, side, generator=generator) for count in (4, 1)]
         batches = [Batch(p, p**2, torch.zeros(len(p), 1, 1, 1), None) for p in pictures]
         model = Stretching()
         off = torch.autocast("cpu", torch.bfloat16, enabled=False)
-        return validate(model, iter(batches), off), model.seen, batches
+        return validate(model, iter(batches), off, LOSSES["psnr"]), model.seen, batches
 
-    error, seen, batches = score(8)
+    found, seen, batches = score(8)
     tiles = torch.cat([b.input for b in batches])
-    assert error == pytest.approx(((3 * tiles - 1).clamp(0, 1) - tiles**2).square().mean().item(), rel=1e-5)
+    squared = ((3 * tiles - 1).clamp(0, 1) - tiles**2).square().mean(dim=(1, 2, 3))
+    assert found.mse == pytest.approx(squared.mean().item(), rel=1e-5)
+    assert found.loss == pytest.approx(squared.sqrt().log().mean().item(), rel=1e-3)
     assert torch.equal(seen, torch.nn.functional.pad(batches[-1].input, (2, 2, 2, 2), mode="reflect"))
     assert score(2)[1].shape == (1, 3, 2, 2)  # too small for a mirrored border
 
@@ -540,9 +562,9 @@ def test_an_interruption_after_the_last_step_is_passed_on(
 ) -> None:
     from unnoise import train as module
 
-    def interrupting(*_: Any) -> float:
+    def interrupting(*_: Any) -> Validation:
         signal.raise_signal(signal.SIGINT)
-        return 0.1
+        return Validation(0.1, 0.1)
 
     monkeypatch.setattr(module, "validate", interrupting)
     with pytest.raises(KeyboardInterrupt):

@@ -5,7 +5,7 @@
     config.json          what was asked for
     metrics.jsonl        a line each validation
     last.safetensors     everything needed to go on
-    best.safetensors     the averaged weights with the lowest validation error
+    best.safetensors     the averaged weights with the lowest validation loss
     learning_curve.png   training and validation error over the run
     network.onnx         the deployable file, written when training ends
 """
@@ -214,7 +214,8 @@ class State:
         examples: what they saw, over all processes.
         seconds: time spent, over all sessions of the run.
         validated: the step, or in a run of minutes the second, of the last validation.
-        best: lowest validation error so far.
+        best_loss: lowest validation loss so far, by the loss that the run is trained by.
+        best: the mean squared error of that validation.
         stale: validations since then.
         finished: whether the planned end or early stopping was reached.
         data_sha256: :func:`unnoise.dataset.data_hash` of what it is trained on; empty in old checkpoints.
@@ -224,6 +225,7 @@ class State:
     examples: int = 0
     seconds: float = 0.0
     validated: float = 0.0
+    best_loss: float = math.inf
     best: float = math.inf
     stale: int = 0
     finished: bool = False
@@ -243,7 +245,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The averaged weights with the lowest validation error."""
+        """The averaged weights with the lowest validation loss."""
         return self.path / "best.safetensors"
 
     @property

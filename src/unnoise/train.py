@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -21,7 +22,7 @@ from unnoise.charts import learning_curves
 from unnoise.dataset import Batch, TrainingBatches, data_hash, prefetched, validation_batches
 from unnoise.errors import ConfigError, DataError, TrainingError
 from unnoise.files import replacing
-from unnoise.losses import LOSSES
+from unnoise.losses import LOSSES, Loss
 from unnoise.models import Model, build, parameters
 from unnoise.models.normalized import normalized
 from unnoise.optimizers import build_optimizer, learning_rate
@@ -42,7 +43,7 @@ class TrainResult:
         steps: optimiser steps in all.
         examples: training tiles or patches seen.
         seconds: time spent, over all sessions of the run.
-        best: lowest validation error (mean squared, [0, 1] units).
+        best: mean squared validation error, in [0, 1] units, of the weights that ship.
         finished: whether the planned end or early stopping was reached; false after an interruption.
     """
 
@@ -187,11 +188,12 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
             bar.set_postfix_str(f"{speed:.0f} tiles/s", refresh=False)
             if position >= end or position - state.validated >= every:
                 state.validated = position
-                error = validate(averaged, validation(), autocast)
-                state.stale = 0 if error < state.best else state.stale + 1
-                state.best = min(state.best, error)
-                if leads and state.stale == 0:
-                    run.save_best(config, dataset.info, averaged, state)
+                seen = validate(averaged, validation(), autocast, cost)
+                state.stale = 0 if seen.loss < state.best_loss else state.stale + 1
+                if state.stale == 0:
+                    state.best_loss, state.best = seen
+                    if leads:
+                        run.save_best(config, dataset.info, averaged, state)
                 state.finished = position >= end or 0 < config.patience <= state.stale
                 mean_loss = sum(losses) / len(losses)
                 if metrics:
@@ -201,13 +203,14 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                         seconds=round(state.seconds, 1),
                         lr=rate,
                         train_loss=mean_loss,
-                        valid_mse=error,
+                        valid_loss=seen.loss,
+                        valid_mse=seen.mse,
                         tiles_per_second=round(speed, 1),
                     )
                 with bar.external_write_mode(file=sys.stderr):  # a line of its own, not behind the bar
                     log(
                         f"step {state.step:,}  {state.seconds / 60:.1f} min  train {mean_loss:.6f}  "
-                        f"valid mse {error:.6f}  {speed:.0f} tiles/s"
+                        f"valid mse {seen.mse:.6f}  {speed:.0f} tiles/s"
                     )
                 state.seconds = agreed(time.perf_counter() - started)
                 losses, mark = [], (state.examples, state.seconds)
@@ -231,11 +234,18 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
     return TrainResult(run.path, state.step, state.examples, state.seconds, state.best, state.finished)
 
 
+class Validation(NamedTuple):
+    """Means over the validation tiles: of the loss that the run is trained by, and of the squared error."""
+
+    loss: float
+    mse: float
+
+
 @torch.no_grad()
-def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast) -> float:
-    """Mean over the tiles of the mean squared error, output clipped to [0, 1]; over all processes."""
+def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast, cost: Loss) -> Validation:
+    """How far the output, clipped to [0, 1], is from the clean tiles; over all processes."""
     rank, world = rank_and_world()
-    total = torch.zeros(2, dtype=torch.float64)
+    total = torch.zeros(3, dtype=torch.float64)
     for i, batch in enumerate(batches):
         if i % world != rank:
             continue
@@ -245,11 +255,10 @@ def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast) -
         noisy = F.pad(batch.input, (border,) * 4, mode="reflect") if border else batch.input
         with autocast:
             output = model(noisy, batch.sigma)[:, :, border : border + height, border : border + width]
-        error = (output.float().clamp(0, 1) - batch.target).square().mean(dim=(1, 2, 3))
-        total[0] += error.double().sum()
-        total[1] += len(error)
+        error = output.float().clamp(0, 1) - batch.target
+        total += len(error) * torch.stack([cost(error, None), error.square().mean(), torch.tensor(1.0)])
     total = summed(total)
-    return float(total[0] / total[1])
+    return Validation(float(total[0] / total[2]), float(total[1] / total[2]))
 
 
 def new_model(config: TrainConfig, dataset: Dataset) -> Model:
