@@ -78,7 +78,8 @@ class BranchedPair(nn.Module):
     @torch.no_grad()
     def folded(self) -> ResidualPair:
         """The same function."""
-        pair = ResidualPair(self.first.square.in_channels)
+        channels = self.first.square.in_channels
+        pair = ResidualPair(channels, channels)
         pair.first.weight.copy_(self.first.kernel())
         pair.second.weight.copy_(self.second.kernel())
         return pair
@@ -104,6 +105,49 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` and what the gate lets through."""
         out: Tensor = x + self.back(self.left(x) * self.right(x))
+        return out
+
+
+class Plain(nn.Module):
+    """Two convolutions, each added to its input and cut at zero: plain convolutions once they are folded.
+
+    RepVGG without its 1×1 branch: an activation after each convolution, and no addition left to be paid for.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = _conv(channels, channels), _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape, not negative."""
+        x = F.relu(x + self.first(x))
+        return F.relu(x + self.second(x))
+
+    @torch.no_grad()
+    def folded(self) -> nn.Sequential:
+        """The same function."""
+        layers = []
+        for layer in (self.first, self.second):
+            plain = _conv(layer.in_channels, layer.out_channels)
+            plain.weight.copy_(layer.weight + nn.init.dirac_(torch.empty_like(layer.weight)))
+            layers += [plain, nn.ReLU()]
+        return nn.Sequential(*layers)
+
+
+class Chain(nn.Module):
+    """Four convolutions, with half the channels between them, around one addition."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.layers = nn.Sequential(
+            _conv(channels, inner), nn.ReLU(), _conv(inner, inner), nn.ReLU(),
+            _conv(inner, inner), nn.ReLU(), _conv(inner, channels),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` and what the four make of it."""
+        out: Tensor = x + self.layers(x)
         return out
 
 
@@ -138,9 +182,9 @@ class Depthwise(nn.Module):
 # --- networks ----------------------------------------------------------------------------------------
 
 
-def pairs(widths: Counts, depths: Counts) -> Model:
+def pairs(widths: Counts, depths: Counts, hidden: Counts = ()) -> Model:
     """The package's own network."""
-    return ResidualUNet(widths, depths)
+    return ResidualUNet(widths, depths, hidden)
 
 
 def blocks(make: Callable[[int], nn.Module], widths: Counts, depths: Counts) -> Model:
@@ -155,6 +199,14 @@ def blocks(make: Callable[[int], nn.Module], widths: Counts, depths: Counts) -> 
 
 def _stages(model: nn.Module) -> list[nn.Sequential]:
     return [module for module in model.modules() if isinstance(module, nn.Sequential)]
+
+
+def short(widths: Counts, depths: Counts) -> Model:
+    """The package's network with the least at both ends: 4×4 pixels in, a 1×1 convolution out."""
+    model = ResidualUNet(widths, depths)
+    model.head = nn.Conv2d(4, widths[0], 4, stride=2, padding=1, bias=False)
+    model.tail = _conv(widths[0], 12, 1)
+    return model
 
 
 class SquareUps(ResidualUNet):
@@ -221,7 +273,7 @@ def folded(model: Model) -> Model:
     model = copy.deepcopy(model)
     for stage in _stages(model):
         for index, block in enumerate(stage):
-            if isinstance(block, BranchedPair):
+            if isinstance(block, BranchedPair | Plain):
                 stage[index] = block.folded()
     head, tail = getattr(model, "head", None), getattr(model, "tail", None)
     if isinstance(head, nn.Sequential) and isinstance(tail, nn.Sequential):
@@ -278,6 +330,8 @@ class Variant:
 
 
 _THREE: tuple[Counts, Counts] = ((32, 64, 128), (2, 1, 3))
+_SMALL: tuple[Counts, Counts] = ((32, 32, 64), (1, 1, 1))
+_SMALL_RECIPE = Recipe(lr=1.5e-3, batch=16)
 _REFERENCE = partial(pairs, *_THREE)
 _SQUARE_UPS = partial(SquareUps, (32, 64, 128), (1, 1, 3))
 
@@ -296,6 +350,14 @@ VARIANTS: dict[str, Variant] = {
     "small-wide-top": Variant(partial(pairs, (32, 32, 64), (1, 1, 2))),
     "small-deep": Variant(partial(pairs, (16, 32, 64), (2, 2, 4))),
     "smallest": Variant(partial(pairs, (16, 32, 64), (1, 1, 3))),
+    # Shapes and blocks at 1 GMAC or less, around `small-pairs`.
+    "small-pairs": Variant(partial(pairs, *_SMALL), _SMALL_RECIPE),
+    "small-halves": Variant(partial(pairs, (32, 32, 64), (2, 2, 2), (16, 16, 32)), _SMALL_RECIPE),
+    "small-halves-two-levels": Variant(partial(pairs, (32, 32), (2, 4), (16, 16)), _SMALL_RECIPE),
+    "small-narrow": Variant(partial(pairs, (16, 32, 64), (3, 1, 1)), _SMALL_RECIPE),
+    "small-plain": Variant(partial(blocks, Plain, *_SMALL), _SMALL_RECIPE),
+    "small-chain": Variant(partial(blocks, Chain, *_SMALL), _SMALL_RECIPE),
+    "small-short": Variant(partial(short, *_SMALL), _SMALL_RECIPE),
     # The way up.
     "up-3x3": Variant(_SQUARE_UPS),
     "up-1x1": Variant(partial(pairs, (32, 64, 128), (1, 1, 3))),

@@ -209,7 +209,7 @@ class Recorder(Model):
     """Keeps what it is given and gives back the picture."""
 
     sigma_input = True
-    size_multiple, fixed_size, halo, border = 4, 8, 6, 2
+    size_multiple, fixed_size, halo = 4, 8, 6
 
     def forward(self, noisy: torch.Tensor, sigma: torch.Tensor | None = None) -> torch.Tensor:
         self.seen, self.sigma = noisy, sigma
@@ -230,9 +230,9 @@ def test_normalisation_judges_by_the_centres_and_scales_sigma_with_the_picture()
 def test_normalisation_promises_what_the_model_inside_it_does() -> None:
     inner = Recorder()
     model = normalized(inner, [[0.5] * 3], [[0.1] * 3], None)
-    promised = ("sigma_input", "bounded", "size_multiple", "fixed_size", "halo", "border")
+    promised = ("sigma_input", "bounded", "size_multiple", "fixed_size", "halo")
     assert [getattr(model, name) for name in promised] == [getattr(inner, name) for name in promised]
-    assert (model.halo, model.border) == (6, 2)
+    assert model.halo == 6
 
 
 def test_a_bounded_model_is_not_scaled_back() -> None:
@@ -240,6 +240,16 @@ def test_a_bounded_model_is_not_scaled_back() -> None:
     model = normalized(dense, [[0.5] * 3], [[0.1] * 3], None)
     noisy = torch.rand(2, 3, 16, 16)
     assert torch.equal(run(model, noisy), run(dense, (noisy - model.mean[0, 0]) / model.std[0, 0]))
+
+
+def test_the_channels_inside_pairs_are_chosen_by_level() -> None:
+    model = build("residual-unet", {"widths": [16, 32], "depths": [1, 2], "hidden": [32, 16]})
+    shapes = {name: tuple(weight.shape[:2]) for name, weight in model.state_dict().items()}
+    assert (shapes["encoders.0.0.first.weight"], shapes["encoders.0.0.second.weight"]) == ((32, 16), (16, 32))
+    assert shapes["decoders.0.0.first.weight"] == (32, 16)
+    assert (shapes["middle.1.first.weight"], shapes["middle.1.second.weight"]) == ((16, 32), (32, 16))
+    with pytest.raises(ConfigError, match="hidden"):
+        build("residual-unet", {"widths": [16, 32], "depths": [1, 2], "hidden": [32]})
 
 
 def test_a_deeper_network_starts_as_the_one_it_goes_on_from() -> None:

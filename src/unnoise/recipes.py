@@ -33,8 +33,14 @@ _OURS: Mapping[str, Any] = {
 _DEEP = {"widths": [32, 32, 64], "depths": [4, 1, 2]}
 
 RECIPES: dict[str, Mapping[str, Any]] = {
-    "small": {**_OURS, "model_options": {"widths": [32, 32, 64], "depths": [1, 1, 1]}, "minutes": 60},
-    "gaussian": {**_OURS, "model_options": _DEEP, "minutes": 95},
+    # More of weak noise: of strong noise it takes enough as it is.
+    "small": {
+        **_OURS,
+        "model_options": {"widths": [32, 32, 64], "depths": [2, 2, 2], "hidden": [16, 16, 32]},
+        "noise": "gaussian:0-75/gaussian:0-30/gaussian:0-30",
+        "minutes": 60,
+    },
+    "gaussian": {**_OURS, "model_options": _DEEP, "minutes": 120},
     # How strong the noise is shows on large patches only.
     "default": {
         **_OURS,
