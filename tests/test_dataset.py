@@ -39,6 +39,12 @@ def batches(
     return TrainingBatches(split, stages=stages, **{**settings, **changes})  # type: ignore[arg-type]
 
 
+def test_an_epoch_draws_each_tile_once_over_all_stages(split: Split) -> None:
+    assert batches(split, batch=6).steps_per_epoch == 3
+    # Half of the steps with 6 and half with 2 examples: 4 in the mean, of 20 tiles.
+    assert batches(split, batch=6, later=(Stage(0.5, 8, 2),)).steps_per_epoch == 5
+
+
 def test_patches_and_batches_change_with_the_part_of_the_run_that_is_behind(split: Split) -> None:
     source = batches(split, later=(Stage(0.5, 12, 2), Stage(0.75, 4, 3)))
     shapes = [tuple(source(7, done).input.shape) for done in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)]

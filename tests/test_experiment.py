@@ -17,8 +17,9 @@ from unnoise import evaluate, experiment
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.experiment import ExperimentConfig, describe, run_experiment
+from unnoise.noise import parse
 from unnoise.prepare import PrepareConfig
-from unnoise.presets import PRESETS, RECIPE, Contender, Preset
+from unnoise.presets import COMMON, PRESETS, Contender, Preset
 from unnoise.results import MethodResult, Results
 from unnoise.run import Run, TrainConfig
 from unnoise.tiles import Dataset
@@ -165,13 +166,26 @@ def test_a_contender_is_trained_by_the_recipe_and_its_own_settings(
     trainings = Trainings(monkeypatch)
     asked = config(source, seed=4, threads=2)
     run = training(asked)
-    plan = {**RECIPE, **TINY, "optimizer": "adam", "minutes": 1.25, "seed": 4, "threads": 2}
+    plan = {**COMMON, **TINY, "optimizer": "adam", "minutes": 1.25, "seed": 4, "threads": 2}
     assert trainings.asked == [(TrainConfig(asked.out / "data", run.path, **plan), False)]
     assert trainings.exported == [run.path]
     run.last.touch()  # killed between the export and the removal
     assert training(asked) == run
     assert len(trainings.asked) == len(trainings.exported) == 1
     assert not run.last.exists()
+
+
+def test_noise_without_one_level_is_met_blind(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = Trainings(monkeypatch)
+    told = Contender("told", "told", 1, settings={"model_options": {"depths": [1, 1, 1]}}, told=True)
+    asked = config(source, noise="realistic")
+    training(asked, told)
+    (settings, _), *_ = trainings.asked
+    assert settings.model_options == {"depths": [1, 1, 1], "blind": True}
+    assert asked.shipped == "default"
+    assert config(source, noise="gaussian:10-30").shipped == "gaussian"
+    assert told.settings_for(parse("gaussian:10-30")) == told.settings
+    assert [c.name for c in PRESETS["article"].contenders if c.told] == ["residual-unet"]
 
 
 def test_a_contender_that_follows_another_takes_its_steps(

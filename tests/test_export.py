@@ -308,6 +308,8 @@ def test_integers_are_calibrated_on_a_data_set_and_the_card_says_what_they_lose(
     card = read_card(small).record
     assert (card["arithmetic"], read_card(plain).record["arithmetic"]) == ("int8", "float32")
     assert list(card["parity"]["int8_loss_db"]) == [f"gaussian:{level}" for level in (5, 15, 25, 50)]
+    with pytest.raises(NetworkError, match="computes in integers"):
+        load_initial(network, small)
     clean = load_dataset(data).split("valid").clean[0].astype(np.float32) / 255
     float_made, made_of_integers = (load(path)(clean, 25) for path in (plain, small))
     assert 0 < np.abs(float_made - made_of_integers).max() < 0.5 * np.abs(float_made - clean).max()

@@ -537,6 +537,13 @@ def test_output_and_earlier_data_sets_inside_the_source_are_not_read(source: Pat
     assert prepare(config(source, other.path, overwrite=True)).info == first.info
 
 
+def test_a_data_set_of_mixed_noise_is_replaced_like_any_other(source: Path, tmp_path: Path) -> None:
+    mixed = {"noise": "gaussian:5/gaussian:50", "packed_only": False}
+    prepare(config(source, tmp_path / "out", **mixed))
+    assert (tmp_path / "out" / "train-mixture").is_dir()
+    prepare(config(source, tmp_path / "out", overwrite=True, **mixed))
+
+
 def test_names_become_plain_and_stay_different(tmp_path: Path) -> None:
     folder = tmp_path / "source"
     (folder / "a").mkdir(parents=True)

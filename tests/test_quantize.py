@@ -12,6 +12,8 @@ import tiny_network
 from unnoise import equalize
 from unnoise.card import read_card
 from unnoise.equalize import calibrate, equalized, layers, steadied
+from unnoise.export import to_onnx
+from unnoise.models import build
 from unnoise.quantize import ends, quantized, rounded, static, steps_for
 
 SIGMAS = (0.02, 0.1, 0.3)
@@ -246,6 +248,13 @@ def test_a_network_with_other_operators_is_quantised_as_far_as_it_goes() -> None
     given = network(gated=True)
     made = static(given, examples())
     assert error(outputs(made), outputs(given)) < -15
-    blind = network(bias=True)
-    assert not layers(blind)
-    np.testing.assert_array_equal(outputs(static(blind, examples())), outputs(blind))
+    with pytest.raises(ValueError, match="no convolutions without biases"):
+        static(network(bias=True), examples())
+
+
+def test_all_that_sees_the_picture_stays_float() -> None:
+    """As in a blind network, whose first convolution looks for the noise level."""
+    blind = build("residual-unet", {"widths": [16, 16], "depths": [1, 1], "blind": True})
+    kept = ends(to_onnx(blind))
+    seeing, small = {"level.first.weight", "head.weight"}, {"ups.0.weight", "level.last.weight"}
+    assert {*kept} == seeing | small | {"tail.weight"}

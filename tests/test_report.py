@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from unnoise import findings
+from unnoise.charts import learning_curves
 from unnoise.errors import DataError, UnknownName
 from unnoise.grouping import Matched
 from unnoise.metrics import psnr_of_mse
-from unnoise.report import RENDERERS, learning_curves, render_csv, render_html, render_markdown
+from unnoise.report import RENDERERS, render_csv, render_html, render_markdown
 from unnoise.results import (
     BlurTable,
     Curve,

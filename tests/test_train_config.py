@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import torch
 from click.testing import CliRunner
 
 import tiny_dataset
-from unnoise import cli
+from unnoise import checkpoint, cli
 from unnoise.dataset import Stage
 from unnoise.denoiser import find
-from unnoise.errors import ConfigError
+from unnoise.errors import ConfigError, MissingExtra, NetworkError
 from unnoise.models import build
 from unnoise.recipes import RECIPES, fitted
-from unnoise.run import TrainConfig
+from unnoise.run import Run, TrainConfig
 from unnoise.strategies import STRATEGIES
 
 
@@ -117,9 +118,37 @@ def test_an_unknown_recipe_and_a_stage_of_another_spelling_are_refused() -> None
         assert message in done.stderr
 
 
+def test_a_resumed_run_takes_no_other_preset(tmp_path: Path) -> None:
+    Run(tmp_path / "run").create(config(steps=1))
+    asked = ["train", "data", "-o", str(tmp_path / "run"), "--resume", "--preset", "small"]
+    done = CliRunner().invoke(cli.main, asked)
+    assert done.exit_code == 2
+    assert "not with another --preset" in done.stderr
+
+
+def test_a_run_that_cannot_write_event_files_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtra, match="tensorboard"):
+        Run(tmp_path / "run").create(config(steps=1, tensorboard=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    checkpoint.save(run.last, {}, {"state": {"step": 1, "of tomorrow": 2}})
+    with pytest.raises(NetworkError, match="another version of unnoise"):
+        run.state()
+
+
 def test_stored_copies_are_trained_on_as_pairs() -> None:
     assert config(noise="stored").strategy == "pairs"
     with pytest.raises(ConfigError, match="--enlarged would enlarge the stored noise"):
         config(noise="stored", enlarged=0.5)
+    with pytest.raises(ConfigError, match="--grey would mix the stored noise"):
+        config(noise="stored", grey=0.2)
+    with pytest.raises(ConfigError, match="--float-noise cannot take back"):
+        config(noise="stored", float_noise=True)
     assert config().strategy == config(noise="gaussian:25").strategy == "supervised"
     assert {"pairs", "supervised"} == set(STRATEGIES)

@@ -30,7 +30,7 @@ from unnoise.planning import STREAM, Task
 
 logger = logging.getLogger(__name__)
 
-_LOSSY = frozenset({"jpeg", "gif", "avif", "heif", "heic"})
+_LOSSY = frozenset({"jpeg", "gif", "avif", "heic"})
 """Formats that change a picture each time that it is stored; of WebP only some files do."""
 
 _UNPACKED = frozenset({"bmp", "pnm"})

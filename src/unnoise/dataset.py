@@ -136,8 +136,10 @@ class TrainingBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of the first stage until each tile has been drawn once (in the mean, when balanced)."""
-        return len(self.split.clean) // self.stages[0].batch
+        """Batches until each tile has been drawn once, in the mean over the stages (and when balanced)."""
+        ends = (*(stage.start for stage in self.stages[1:]), 1.0)
+        mean = sum((end - stage.start) * stage.batch for stage, end in zip(self.stages, ends, strict=True))
+        return int(len(self.split.clean) / mean + 1e-9)
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The tiles of an epoch in the order they are drawn; kept for the two epochs in use."""

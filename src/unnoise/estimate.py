@@ -57,7 +57,7 @@ def estimate_sigma(
         thin_chroma: whether colour was stored more coarsely than brightness (4:2:0 and the like).
 
     Returns:
-        sigma in 8-bit units; 0.0 for a picture of one colour, a page or a drawing.
+        sigma in 8-bit units; 0.0 for a picture of one colour, or a page or drawing on white or black.
     """
     found = _white(pixels, shown, decode, thin_chroma)
     if found is None:
@@ -161,7 +161,7 @@ def _mad(details: npt.NDArray[np.floating]) -> float:
 
 
 def _is_drawn(made: FloatArray, usable: BoolArray) -> bool:
-    """Whether a picture is a page or a drawing: much of it is of exactly one colour, the rest is edges."""
+    """Whether a picture is a page or a drawing on white or black: much of it is even, the rest is edges."""
     if not len(made):
         return False
     even = (made == made[:, :1]).all(axis=1).mean()

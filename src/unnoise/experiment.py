@@ -27,17 +27,18 @@ from typing import Any
 
 from unnoise import provenance
 from unnoise.cores import available_cores
-from unnoise.denoiser import TOLD, bundled, load
+from unnoise.denoiser import bundled, chosen, load
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.evaluate import compare, evaluate
 from unnoise.figure import figure, save_figure
 from unnoise.files import write_text
 from unnoise.filters import Denoiser, parse
+from unnoise.noise import has_levels
 from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
-from unnoise.presets import PRESETS, RECIPE, Contender
+from unnoise.presets import COMMON, PRESETS, Contender
 from unnoise.report import RENDERERS
 from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
 from unnoise.sources import find_sources
@@ -99,6 +100,12 @@ class ExperimentConfig:
     def minutes(self) -> float:
         """The budget for all of it."""
         return self.budget or PRESETS[self.preset].minutes
+
+    @property
+    def shipped(self) -> str | None:
+        """The bundled network that takes part, if there is one."""
+        name = str(chosen(None, told=has_levels(parse_noise(self.noise))))
+        return name if name in bundled() else None
 
     @property
     def command(self) -> str:
@@ -165,9 +172,9 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
             _trained(config, contender, minutes[contender.name], log, progress)
         with diary.stage(f"score {contender.name}"):
             methods.append(_scored(config, contender, dataset, log, progress))
-    if TOLD in bundled():
+    if config.shipped:
         with diary.stage(f"score {SHIPPED}"):
-            methods.append(_scored_shipped(config, dataset, log, progress))
+            methods.append(_scored_shipped(config, config.shipped, dataset, log, progress))
 
     with diary.stage("figure"):
         picture = _figure(config, dataset, methods, log)
@@ -193,7 +200,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
             dataset,
             common=_common(config),
             optimizers=bool(preset.optimizers),
-            shipped=TOLD in bundled(),
+            shipped=config.shipped,
             left_out=compared.left_out,
         ),
     )
@@ -228,9 +235,9 @@ def _check_tile(config: ExperimentConfig) -> None:
 
     side = config.tile
     for each in PRESETS[config.preset].contenders:
-        name = each.settings.get("model", TrainConfig.model)
+        own = each.settings_for(parse_noise(config.noise))
         with torch.device("meta"):
-            model = build(name, each.settings.get("model_options"), size=side)
+            model = build(own.get("model", TrainConfig.model), own.get("model_options"), size=side)
             try:
                 model.check_input_shape(torch.empty(1, 3, side, side))
             except ValueError as error:
@@ -296,7 +303,8 @@ def _trained(
         length: dict[str, Any] = {"minutes": minutes}
         if contender.follows:
             length = {"steps": _steps_taken(config, contender.follows)}
-        plan = {**RECIPE, **contender.settings, **length, "seed": config.seed, "threads": config.threads}
+        own = contender.settings_for(parse_noise(config.noise))
+        plan = {**COMMON, **own, **length, "seed": config.seed, "threads": config.threads}
         settings = TrainConfig(config.out / "data", run.path, **plan)
     log(f"train {contender.name}: {'going on' if resume else _length(settings)}")
     try:
@@ -351,12 +359,14 @@ def _scored(
     return result
 
 
-def _scored_shipped(config: ExperimentConfig, dataset: Dataset, log: Log, progress: bool) -> MethodResult:
+def _scored_shipped(
+    config: ExperimentConfig, name: str, dataset: Dataset, log: Log, progress: bool
+) -> MethodResult:
     path = config.out / "scores" / f"{SHIPPED}.json"
     if path.exists():
         stored: MethodResult = decode(MethodResult, _read(path))
         return stored
-    network = load(TOLD)
+    network = load(name)
     result = dataclasses.replace(
         _measure(network, dataset, progress),
         name=SHIPPED,
@@ -384,7 +394,8 @@ def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResu
             if method.kind == "filter":
                 denoisers.append((method.label, parse(settings[method.name])))
             else:
-                source = TOLD if method.name == SHIPPED else _run_folder(config, method.name)
+                shipped = config.shipped if method.name == SHIPPED else None
+                source = shipped or _run_folder(config, method.name)
                 denoisers.append((method.label, load(source)))
         log("drawing the figure")
         save_figure(figure(of_split(dataset, "test"), denoisers), path)
@@ -420,7 +431,7 @@ def _common(config: ExperimentConfig) -> dict[str, Any]:
     """The settings of a network that has none of its own."""
     from unnoise.run import TrainConfig
 
-    return TrainConfig(config.out / "data", config.out / "runs", **RECIPE, minutes=1.0).to_json()
+    return TrainConfig(config.out / "data", config.out / "runs", **COMMON, minutes=1.0).to_json()
 
 
 def _metrics(config: ExperimentConfig, name: str) -> list[dict[str, float]]:

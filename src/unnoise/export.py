@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from unnoise import appetite, checkpoint, noise, quantize
 from unnoise.card import KEY, SCHEMA, read_card
 from unnoise.dataset import validation_batches
+from unnoise.equalize import layers
 from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
 from unnoise.models import Model, parameters
@@ -68,7 +69,7 @@ def export_run(
 
     Raises:
         NetworkError: the run has no usable checkpoint, or ONNX Runtime disagrees with PyTorch.
-        ConfigError: ``card`` says something that is measured here.
+        ConfigError: ``card`` says something that is measured here, or nothing can be computed in integers.
         DataError: ``int8`` is no prepared data set.
     """
     model, config, meta = Run(run).trained_model()
@@ -98,7 +99,7 @@ def export_run(
         "size_multiple": model.size_multiple,
         "fixed_size": model.fixed_size,
         "halo": model.halo,
-        "border": model.border,
+        "border": 0,
         "whole_image": config.normalize == "groups",
         "value_range": [0.0, 1.0],
         "parameters": parameters(model),
@@ -212,6 +213,11 @@ def _in_integers(
             feed = {"noisy": np.ascontiguousarray(batch.input.numpy())}
             yield batch.target.numpy(), feed | ({"sigma": batch.sigma.numpy()} if told else {})
 
+    if not layers(proto):
+        raise ConfigError(
+            "this network has no convolutions without biases, and others are not computed in integers",
+            hint="Leave --int8 out.",
+        )
     trained = noise.parse(spec)
     made = quantize.static(proto, (feed for _, feed in feeds("train", trained, _CALIBRATION_TILES)))
     both = [_session(each) for each in (proto, made)]
@@ -264,7 +270,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     """The named weights inside a network file, to start a training from.
 
     Raises:
-        NetworkError: the file is refused, is not readable as ONNX, or its card is of other weights.
+        NetworkError: the file is refused, is not readable as ONNX, or it computes in integers.
     """
     card = read_card(path)
     try:
@@ -272,10 +278,10 @@ def weights_of(path: Path) -> dict[str, Tensor]:
         weights = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in proto.graph.initializer}
     except Exception as error:  # protobuf's own decoding error has no public common base
         raise NetworkError(f"{path} is not a readable network file: {error}") from None
-    if card.record.get("weights_sha256") != _hash_of_weights(proto):
+    if card.record.get("arithmetic") == "int8":
         raise NetworkError(
-            f"{path} does not hold the weights that its card was written for",
-            hint="The file is damaged or was changed; export it again.",
+            f"{path} computes in integers, which are not trained on",
+            hint="Start from the run that it was exported from, or from its float network.",
         )
     return weights
 
@@ -317,6 +323,9 @@ def load_initial(model: Model, source: Path) -> None:
         weights = {name: tensor for name, tensor in weights_of(source).items() if "." in name}
     else:
         weights = checkpoint.load(_checkpoint_of(source))[0]
+        # The whole state of a training: what would ship, had it ended there.
+        if shipping := {n: t for n, t in weights.items() if n.startswith("averaged.")}:
+            weights = {name.removeprefix("averaged."): tensor for name, tensor in shipping.items()}
     try:
         checkpoint.load_weights(model, model.completed(weights), source)
     except NetworkError as error:

@@ -68,7 +68,7 @@ _REFUSED: dict[str, tuple[Callable[[bytes], bool], str]] = {
 IMAGE_SUFFIXES = frozenset(
     {*EXTENSIONS}
     # without a reader here: listed all the same, so that they are named and not passed over
-    | {".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".eps", ".psd", ".exr"}
+    | {".jp2", ".jxl", ".svg", ".eps", ".psd", ".exr"}
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 )
 

@@ -205,6 +205,10 @@ class Realistic:
 _CLEAN_SHARE = 0.05
 
 
+MIXTURE = "mixture"
+"""What data sets call a noise that is one of several; it has no key in :data:`NOISES`."""
+
+
 @dataclass(frozen=True)
 class Mixture:
     """One of several noises for each picture, each as often as it is named.
@@ -217,8 +221,8 @@ class Mixture:
 
     @property
     def name(self) -> str:
-        """What data sets call it; it has no key in :data:`NOISES`."""
-        return "mixture"
+        """The same for all."""
+        return MIXTURE
 
     @property
     def spec(self) -> str:

@@ -37,7 +37,7 @@ from unnoise.grouping import (
     group_files,
     join_identical,
 )
-from unnoise.noise import NOISES, Noise, parse
+from unnoise.noise import MIXTURE, NOISES, Noise, parse
 from unnoise.sources import digest, find_sources
 from unnoise.tiles import (
     INFO_NAME,
@@ -264,7 +264,7 @@ def _is_ours(name: str) -> bool:
     """Whether a data set's folder has an entry of that name."""
     split, _, noise = name.partition("-")
     files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, *_DROPPINGS)
-    return files or (split in SPLITS and (name == split or noise in NOISES))
+    return files or (split in SPLITS and (name == split or noise in (*NOISES, MIXTURE)))
 
 
 def _watched(results: Iterator[_Result], total: int, what: str, progress: bool) -> Iterator[_Result]:

@@ -1,4 +1,4 @@
-"""What an experiment consists of: its networks, their recipe, and their shares of the time."""
+"""What `unnoise experiment --preset` names: its networks, how they are trained, their shares of the time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from unnoise.noise import Noise, has_levels
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Contender:
         follows: name of the contender whose number of steps it takes instead, so that the two are compared
             after equal training.
         article_row: the row of :data:`unnoise.published.PUBLISHED` that is the same network, or None.
-        settings: fields of :class:`unnoise.run.TrainConfig` that differ from the recipe.
+        settings: fields of :class:`unnoise.run.TrainConfig` that differ from :data:`COMMON`.
+        told: whether it is told the noise level; where the noise has no one, it finds it itself.
     """
 
     name: str
@@ -28,6 +31,13 @@ class Contender:
     follows: str | None = None
     article_row: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    told: bool = False
+
+    def settings_for(self, noise: Noise) -> dict[str, Any]:
+        """Its settings on data with that noise."""
+        if not self.told or has_levels(noise):
+            return dict(self.settings)
+        return {**self.settings, "model_options": {**self.settings.get("model_options", {}), "blind": True}}
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Preset:
     tiles: int = 30_000
 
 
-# One recipe for all, so that what differs is the network; a contender's settings say the rest.
-RECIPE: Mapping[str, Any] = {
+# The same for all, so that what differs is the network; a contender's settings say the rest.
+COMMON: Mapping[str, Any] = {
     "optimizer": "adamw",
     "lr": 1e-3,
     "schedule": "cosine",
@@ -65,7 +75,7 @@ _SPLIT: Mapping[str, Any] = {"model": "split-dense", "warmup": 50, **_DENSE}
 _CONVOLUTIONAL = Contender(
     "convolutional", "convolutional", 7, article_row="convolutional", settings={"model": "convolutional"}
 )
-_RESIDUAL = Contender("residual-unet", "residual U-Net (ours)", 28, settings={"beta2": 0.99})
+_RESIDUAL = Contender("residual-unet", "residual U-Net (ours)", 28, settings={"beta2": 0.99}, told=True)
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(10, (_CONVOLUTIONAL, dataclasses.replace(_RESIDUAL, share=14))),

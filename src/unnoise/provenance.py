@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unnoise.cores import available_cores
+from unnoise.noise import parse
 from unnoise.tiles import Dataset, read_manifest
 
 _RECIPE = {
@@ -39,7 +40,9 @@ def trained_elsewhere(training: Mapping[str, Any]) -> str:
     """How a network that came from outside was trained, from its card."""
     known = [f"noise {training['noise']}"] if "noise" in training else []
     if "examples" in training and training.get("patch"):
-        known.append(f"{training['examples']:,} patches of {training['patch']} × {training['patch']} pixels")
+        sides = [training["patch"], *(patch for _, patch, _ in training.get("later", ()))]
+        sizes = " and ".join(f"{side} × {side}" for side in dict.fromkeys(sides))
+        known.append(f"{training['examples']:,} patches of {sizes} pixels")
     return "; ".join(["as it is, trained elsewhere", *known])
 
 
@@ -48,7 +51,7 @@ def notes(
     *,
     common: Mapping[str, Any],
     optimizers: bool,
-    shipped: bool,
+    shipped: str | None,
     left_out: Iterable[str],
 ) -> tuple[str, ...]:
     """What held for all methods, as sentences.
@@ -57,15 +60,14 @@ def notes(
         dataset: what everything was trained and scored on.
         common: the configuration that runs have where they don't say otherwise.
         optimizers: whether networks that differ in the optimiser alone are among the methods.
-        shipped: whether the bundled network is.
+        shipped: name of the bundled network that is, or None.
         left_out: filters that could not run, each with the reason.
     """
     said = [
         "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
         "were then frozen and scored on the test photographs, which no tuning and no training here had seen.",
-        f"Noise: {dataset.info.noise} (standard deviation on the 8-bit scale), stored without loss; in "
-        "training it was drawn afresh for every tile. Filters and networks that take the noise level were "
-        "told it.",
+        f"Noise: {dataset.info.noise} (8-bit units), stored without loss; in training it was drawn afresh "
+        f"for every tile. Filters and networks that take the noise level {_level(dataset)}.",
         f"Training, where a network's row says nothing else: {recipe(common)}.",
     ]
     most = dataset.info.tiles_per_image
@@ -78,11 +80,17 @@ def notes(
         )
     if shipped:
         said.append(
-            "The shipped network is shown as it is, not trained here; 'unnoise models default' names "
+            f"The shipped network is shown as it is, not trained here; 'unnoise models {shipped}' names "
             "the photographs that it was trained on. If yours are among them, its row is no test."
         )
     said += [f"Left out: {each}." for each in left_out]
     return tuple(said)
+
+
+def _level(dataset: Dataset) -> str:
+    if parse(dataset.info.noise).sigma is None:
+        return "had to estimate it"
+    return "were told it"
 
 
 def versions() -> dict[str, str]:

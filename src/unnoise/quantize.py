@@ -5,8 +5,8 @@ What a plain static quantisation loses here has four causes, and each has its an
 - The range of the activations grows with sigma, and differs between channels: :mod:`unnoise.equalize`.
 - The residual path adds up what the layers find. It stays in float; only what convolutions read and what
   they give is rounded, and of what is only added to that path, every channel in steps of its own.
-- Errors next to the output go straight to it: the first and the last convolution stay float, and all 1×1
-  ones, which cost next to nothing.
+- Errors next to the output go straight to it: the convolutions that see the picture and the last one stay
+  float, and all 1×1 ones, which cost next to nothing.
 - Neighbouring pixels are alike, so the errors of a kernel's nine weights add up. Weights are rounded in turn,
   each making good for the error of those before (Frantar et al., "GPTQ", ICLR 2023, arXiv:2210.17323).
 
@@ -62,21 +62,25 @@ def static(
         a network of the same inputs and outputs, without metadata.
 
     Raises:
-        ValueError: there are no examples.
+        ValueError: there are no examples, or no convolutions without biases.
     """
     if not layers(network):
-        return copied(network)
+        raise ValueError("it has no convolutions without biases, and others are not computed in integers")
     steady = steadied(network)
     kept = ends(steady) if keep is None else keep
     return quantized(*equalized(steady, calibrate(steady, examples), kept), kept)
 
 
 def ends(network: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the weights of the first convolution, of the last, and of all 1×1 ones."""
+    """Names of the weights of all convolutions that see the picture, of the last one, and of all 1×1 ones."""
     found = layers(network)
+    seen = {port.name for port in network.graph.input}
+    for node in network.graph.node:
+        if node.op_type not in ("Conv", "Shape") and seen.intersection(node.input):
+            seen.update(node.output)
+    first = [layer.name for layer in found if layer.source in seen]
     small = [layer.name for layer in found if layer.weights.shape[2:] == (1, 1)]
-    names = [layer.name for layer in found]
-    return tuple(dict.fromkeys((*names[:1], *small, *names[-1:])))
+    return tuple(dict.fromkeys((*first, *small, *(layer.name for layer in found[-1:]))))
 
 
 @dataclass(frozen=True)

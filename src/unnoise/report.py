@@ -1,4 +1,4 @@
-"""Results → what people and programs read: an HTML page, Markdown, CSV, a picture of learning curves."""
+"""Results → what people and programs read: an HTML page, Markdown, CSV."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from unnoise import findings
-from unnoise.charts import learning_curves
 from unnoise.findings import count, number, times
 from unnoise.markup import NONE, as_db, as_mse, as_ssim, as_whole, printable
 from unnoise.page import render_html
 from unnoise.published import PUBLISHED
 from unnoise.results import FILE_NAME, BlurTable, Results
 
-__all__ = ["RENDERERS", "learning_curves", "render_csv", "render_html", "render_markdown"]
+__all__ = ["RENDERERS", "render_csv", "render_html", "render_markdown"]
 
 
 def render_markdown(results: Results) -> str:

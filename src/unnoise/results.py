@@ -132,7 +132,7 @@ class FilterSearch:
         grid: parameter -> the values tried.
         settings: combinations tried.
         tiles: validation tiles that each was tried on.
-        at_edge: parameters whose winning value is the first or last of its grid.
+        at_edge: parameters whose winning value is the first or last of its grid, where the grid could go on.
         seconds: time that the search took.
     """
 
@@ -153,7 +153,8 @@ class Curve:
 
     Attributes:
         batch: tiles a step.
-        records: as in ``metrics.jsonl``: step, epoch, seconds, lr, train_loss, valid_mse, tiles_per_second.
+        records: as in ``metrics.jsonl``: step, epoch, seconds, lr, train_loss, valid_loss, valid_mse,
+            tiles_per_second.
     """
 
     batch: int

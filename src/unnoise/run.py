@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unnoise import checkpoint, noise
 from unnoise.dataset import Stage
-from unnoise.errors import ConfigError, MissingExtra, TrainingError, UnknownName
+from unnoise.errors import ConfigError, MissingExtra, NetworkError, TrainingError, UnknownName
 from unnoise.files import is_in_use, remove_leftovers, write_text
 from unnoise.losses import LOSSES
 from unnoise.models import Model, build
@@ -52,6 +52,14 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("lookahead_alpha",), lambda v: 0 < v <= 1, "above 0 and up to 1"),
     (("grey", "enlarged"), lambda v: 0 <= v <= 1, "from 0 to 1"),
 )
+
+
+# What does not go together with stored noise, and why.
+_NOT_STORED = {
+    "enlarged": "would enlarge the stored noise, too",
+    "grey": "would mix the stored noise of three channels, which makes it weaker than the network is told",
+    "float_noise": "cannot take back what the stored copies were rounded and clipped by",
+}
 
 
 @dataclass(frozen=True)
@@ -158,11 +166,12 @@ class TrainConfig:
                     raise ConfigError(f"{option} {value:g} makes no sense", hint=f"Give {words}.")
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
-        if self.noise == STORED and self.enlarged:
-            raise ConfigError(
-                "--enlarged would enlarge the stored noise, too",
-                hint="Give --enlarged 0, or leave out --noise stored.",
-            )
+        if self.noise == STORED:
+            for name, why in _NOT_STORED.items():
+                if getattr(self, name):
+                    raise ConfigError(
+                        f"--{name.replace('_', '-')} {why}", hint="Leave it out, or --noise stored."
+                    )
         starts = [start for start, _, _ in self.later]
         if starts != sorted({*starts}) or any(not 0 < s < 1 or p < 1 or b < 1 for s, p, b in self.later):
             told = " ".join(":".join(f"{v:g}" for v in stage) for stage in self.later)
@@ -258,7 +267,10 @@ class Run:
 
         Raises:
             ConfigError: the folder holds something already.
+            MissingExtra: event files are wanted, and what writes them is not installed.
         """
+        if config.tensorboard:
+            _event_writer()
         if is_in_use(self.path):
             raise ConfigError(
                 f"{self.path} is not empty", hint="Take another folder, or go on with --resume."
@@ -295,7 +307,7 @@ class Run:
 
     def state(self) -> State | None:
         """How far the run has come, or None before its first checkpoint."""
-        return State(**checkpoint.load_meta(self.last)["state"]) if self.last.exists() else None
+        return _state_of(checkpoint.load_meta(self.last), self.last) if self.last.exists() else None
 
     def save_last(
         self,
@@ -339,7 +351,7 @@ class Run:
         checkpoint.load_weights(model, part("model."), self.last)
         checkpoint.load_weights(averaged, part("averaged."), self.last)
         optimizer.load_state_dict(checkpoint.unflatten(meta["optimizer"], tensors))
-        return State(**meta["state"])
+        return _state_of(meta, self.last)
 
     def save_best(self, config: TrainConfig, info: DatasetInfo, averaged: Model, state: State) -> None:
         """Write the weights that ship, with all that builds their model again and fills their card."""
@@ -371,7 +383,10 @@ class Run:
             NetworkError: there is no checkpoint, or one that does not fit.
         """
         weights, meta = checkpoint.load(self.best)
-        config = TrainConfig.from_json(meta["config"])
+        try:
+            config = TrainConfig.from_json(meta["config"])
+        except (TypeError, KeyError) as error:
+            raise _of_another_version(self.best, error) from None
         model = build(config.model, config.model_options, size=meta["size"])
         if meta["normalization"] is not None:
             model = normalized(model, *meta["normalization"])
@@ -388,6 +403,29 @@ class Run:
         return f"{where}; start another run with --lr {config.lr / 3:.2g}, or --clip 0.5."
 
 
+def _state_of(meta: Mapping[str, Any], path: Path) -> State:
+    try:
+        return State(**meta["state"])
+    except TypeError as error:
+        raise _of_another_version(path, error) from None
+
+
+def _of_another_version(path: Path, error: Exception) -> NetworkError:
+    return NetworkError(
+        f"{path} was written by another version of unnoise: {error}",
+        hint="Go on with that version, or start another run from the network that it exported.",
+    )
+
+
+def _event_writer() -> Callable[[str], Any]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtra("--tensorboard", "tensorboard") from None
+    writer: Callable[[str], Any] = SummaryWriter
+    return writer
+
+
 class MetricsWriter:
     """``metrics.jsonl``, and TensorBoard's event files on request.
 
@@ -400,11 +438,7 @@ class MetricsWriter:
     def __init__(self, run: Run, tensorboard: bool, step: int) -> None:
         self._writer: Any = None
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise MissingExtra("--tensorboard", "tensorboard") from None
-            self._writer = SummaryWriter(str(run.path / "tensorboard"))
+            self._writer = _event_writer()(str(run.path / "tensorboard"))
         path = run.path / "metrics.jsonl"
         kept = [record for record in run.metrics() if record["step"] <= step]
         remove_leftovers(run.path)

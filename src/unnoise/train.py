@@ -14,7 +14,6 @@ from types import FrameType
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
 from unnoise import noise
@@ -207,10 +206,11 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                         valid_mse=seen.mse,
                         tiles_per_second=round(speed, 1),
                     )
+                judged = f"{seen.loss:.6f}  " if config.loss != "mse" else ""
                 with bar.external_write_mode(file=sys.stderr):  # a line of its own, not behind the bar
                     log(
                         f"step {state.step:,}  {state.seconds / 60:.1f} min  train {mean_loss:.6f}  "
-                        f"valid mse {seen.mse:.6f}  {speed:.0f} tiles/s"
+                        f"valid {judged}mse {seen.mse:.6f}  {speed:.0f} tiles/s"
                     )
                 state.seconds = agreed(time.perf_counter() - started)
                 losses, mark = [], (state.examples, state.seconds)
@@ -249,12 +249,8 @@ def validate(model: Model, batches: Iterator[Batch], autocast: torch.autocast, c
     for i, batch in enumerate(batches):
         if i % world != rank:
             continue
-        height, width = batch.input.shape[2:]
-        # As in deployment: a mirrored border, where the tile is large enough for one.
-        border = model.border if min(height, width) > model.border else 0
-        noisy = F.pad(batch.input, (border,) * 4, mode="reflect") if border else batch.input
         with autocast:
-            output = model(noisy, batch.sigma)[:, :, border : border + height, border : border + width]
+            output = model(batch.input, batch.sigma)
         error = output.float().clamp(0, 1) - batch.target
         total += len(error) * torch.stack([cost(error, None), error.square().mean(), torch.tensor(1.0)])
     total = summed(total)
@@ -328,8 +324,10 @@ def _examples(config: TrainConfig, dataset: Dataset) -> tuple[TrainingBatches, C
         rank=rank,
         world=world,
     )
-    # The stored copies of a range of noise do not say which level each has, and the network is told it.
-    as_prepared = spec == dataset.info.noise and level.sigma is not None and not config.float_noise
+    # Drawn noise of many levels is validated as it is drawn: the stored copies do not say which each has.
+    as_prepared = config.noise == STORED or (
+        spec == dataset.info.noise and level.sigma is not None and not config.float_noise
+    )
 
     def validation() -> Iterator[Batch]:
         return validation_batches(

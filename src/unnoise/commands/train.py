@@ -153,7 +153,7 @@ def train(*, resume: bool, preset: str | None, **options: Any) -> None:
 
     if resume:
         stored = Run(options["out"]).config()
-        _refuse_changes(options, stored)
+        _refuse_changes(options, stored, ["--preset"] if preset else [])
         config = replace(
             stored, data=options["data"], out=options["out"], threads=options["threads"] or stored.threads
         )
@@ -190,13 +190,16 @@ def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, **{n: v for n, v in recipe.items() if n not in left_out}}
 
 
-def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:
-    """A resumed run goes on as it was configured: another wish must not be passed over in silence."""
+def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig, others: list[str]) -> None:
+    """A resumed run goes on as it was configured: another wish must not be passed over in silence.
+
+    ``others`` are options that were given and are no part of a configuration.
+    """
     from unnoise.errors import ConfigError
 
     ctx = click.get_current_context()
     spelt = {param.name: param.opts[0] for param in ctx.command.params}
-    changed = [
+    changed = others + [
         str(spelt[name])
         for name, value in options.items()
         if name not in ("data", "out", "threads")

@@ -25,8 +25,6 @@ class Model(nn.Module):
         bounded: whether a final sigmoid keeps the output inside [0, 1].
         size_multiple: H and W must be multiples of it.
         fixed_size: the one height and width that fits, or None.
-        border: pixels by which a picture should be continued by reflection on every side; none of ours asks
-            for any, but networks that were exported once do.
         halo: radius of the receptive field in pixels: how far a pixel can influence another.
     """
 
@@ -35,7 +33,6 @@ class Model(nn.Module):
     size_multiple: int = 1
     fixed_size: int | None = None
     halo: int = 0
-    border: int = 0
 
     def completed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Weights to start from, with what this network has beyond them, where it can go on from them."""

@@ -30,7 +30,7 @@ class Normalized(Model):
         self.sigma_input = model.sigma_input
         self.bounded = model.bounded  # type: ignore[misc]  # its own value, in front of the class's
         self.size_multiple, self.fixed_size = model.size_multiple, model.fixed_size
-        self.halo, self.border = model.halo, model.border
+        self.halo = model.halo
         self.register_buffer("mean", mean.reshape(-1, 3).float())
         self.register_buffer("std", std.reshape(-1, 3).float())
         self.register_buffer("centres", (mean if centres is None else centres).reshape(-1, 3).float().clone())
