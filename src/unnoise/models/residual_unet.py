@@ -83,7 +83,7 @@ class ResidualUNet(Model):
         widths: channels a level, from half resolution downwards; multiples of 16 run fastest.
         depths: residual pairs a level; the last level's stand once, the others' on both sides.
         hidden: channels inside a level's pairs; empty for as many as outside. Twice the pairs of half the
-            channels cost a sixth more time, and see farther.
+            channels cost an eighth more time, and see farther.
         blind: whether it works without being told the noise level.
     """
 
