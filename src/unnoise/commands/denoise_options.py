@@ -51,10 +51,10 @@ _OPTIONS = (
     click.option(
         "--sigma",
         default="auto",
-        show_default=True,
         callback=_sigma,
         metavar="auto|0..100",
-        help="The noise's standard deviation on the 8-bit scale; auto estimates it for each picture.",
+        help="The noise's standard deviation on the 8-bit scale; auto estimates it for each picture.  "
+        "[default: auto with a --network that is told it]",
     ),
     click.option(
         "--strength",
