@@ -316,10 +316,13 @@ def test_integers_are_calibrated_on_a_data_set_and_the_card_says_what_they_lose(
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_the_shipped_scores_are_those_of_the_shipped_weights(name: str) -> None:
+def test_the_shipped_cards_are_those_in_the_files_and_their_scores_of_the_weights(name: str) -> None:
     path = load(name).path
     told = json.loads(path.with_suffix(".card.json").read_text(encoding="utf-8"))
     card = read_card(path)
+    said = {name: value for name, value in told.items() if name not in ("scores", "training")}
+    assert said.items() <= card.record.items()
+    assert told["training"].items() <= card.training.items()
     assert told["scores"].pop("weights_sha256") == card.record["weights_sha256"]
     assert told["scores"].items() <= card.scores.items()
 

@@ -77,8 +77,8 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counting(*arguments: Any) -> torch.Tensor:
         nonlocal seen
-        seen += 1
-        if seen == steps:
+        seen += torch.is_grad_enabled()  # validation asks for the loss, too
+        if seen == steps and torch.is_grad_enabled():
             os.kill(os.getpid(), signal.SIGINT)
         return original(*arguments)
 
@@ -102,7 +102,7 @@ def test_a_resumed_run_ends_in_the_same_weights(
         stop_after(11, patch)
         first = train(config(data, tmp_path / "b", optimizer=optimizer, **changes))
     assert not first.finished
-    assert 0 < first.steps < 24
+    assert first.steps == 10
     second = train(Run(tmp_path / "b").config(), resume=True)
     assert straight.finished
     assert second.finished
@@ -690,7 +690,10 @@ def _train_in_processes(settings: TrainConfig, processes: int) -> list[float]:
         "from unnoise.run import TrainConfig\nfrom unnoise.train import train\n"
         "train(TrainConfig.from_json(json.loads(sys.argv[1])), progress=False)\n"
         # Threads of a group that outlive the interpreter abort the process now and then.
-        "threads = [(p / 'comm').read_text() for p in pathlib.Path('/proc/self/task').glob('*')]\n"
+        "def name(task):\n"
+        "    try: return (task / 'comm').read_text()\n"
+        "    except OSError: return ''\n"  # it has just ended
+        "threads = [name(task) for task in pathlib.Path('/proc/self/task').glob('*')]\n"
         "assert not [t for t in threads if 'gloo' in t], threads\n"
     )
     path = settings.out.with_suffix(".py")

@@ -19,7 +19,7 @@ from unnoise.denoiser import find
 from unnoise.errors import ConfigError, MissingExtra, NetworkError
 from unnoise.models import build
 from unnoise.recipes import RECIPES, fitted
-from unnoise.run import Run, TrainConfig
+from unnoise.run import Run, State, TrainConfig
 from unnoise.strategies import STRATEGIES
 
 
@@ -103,6 +103,8 @@ def test_options_stand_over_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyP
     plain = configured("--preset", "small")
     assert plain == TrainConfig(data, Path("run"), **fitted(RECIPES["small"], 32))
     assert (plain.patch, {patch for _, patch, _ in plain.later}) == (32, {32})
+    stored = configured("--preset", "small", "--noise", "stored")
+    assert (stored.noise, stored.grey, stored.float_noise, stored.lr) == ("stored", 0, False, plain.lr)
     changed = configured("--preset", "small", "--lr", "0.5", "--steps", "7", "--later", "0.5:32:4")
     assert (changed.lr, changed.steps, changed.minutes, changed.later) == (0.5, 7, None, ((0.5, 32, 4),))
     assert changed.loss == RECIPES["small"]["loss"]
@@ -137,8 +139,15 @@ def test_a_run_that_cannot_write_event_files_leaves_no_folder(
 
 def test_a_checkpoint_of_another_version_is_named(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    checkpoint.save(run.last, {}, {"state": {"step": 1, "of tomorrow": 2}})
+    state, config = {"step": 1, "best": 0.5}, {"loss": "mse"}
+    checkpoint.save(run.last, {}, {"state": {**state, "best_loss": 0.5, "of tomorrow": 2}, "config": config})
     with pytest.raises(NetworkError, match="another version of unnoise"):
+        run.state()
+    # Before runs were judged by their own loss, all were by the squared error.
+    checkpoint.save(run.last, {}, {"state": state, "config": config})
+    assert run.state() == State(step=1, best=0.5, best_loss=0.5)
+    checkpoint.save(run.last, {}, {"state": state, "config": {"loss": "l1"}})
+    with pytest.raises(NetworkError, match="judged otherwise"):
         run.state()
 
 

@@ -339,7 +339,10 @@ def _is_network_file(source: Path) -> bool:
 
 
 def _checkpoint_of(source: Path) -> Path:
-    return Run(source).best if source.is_dir() else source
+    if not source.is_dir():
+        return source
+    run = Run(source)
+    return run.best if run.best.exists() or not run.last.exists() else run.last
 
 
 def _recipe_of(source: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unnoise.cores import available_cores
-from unnoise.noise import parse
+from unnoise.noise import Noise, has_levels, parse
 from unnoise.tiles import Dataset, read_manifest
 
 _RECIPE = {
@@ -66,8 +66,8 @@ def notes(
     said = [
         "Filters were tuned on the validation photographs and networks were chosen by them; all of them "
         "were then frozen and scored on the test photographs, which no tuning and no training here had seen.",
-        f"Noise: {dataset.info.noise} (8-bit units), stored without loss; in training it was drawn afresh "
-        f"for every tile. Filters and networks that take the noise level {_level(dataset)}.",
+        f"Noise: {dataset.info.noise}, stored without loss; in training it was drawn afresh for every tile. "
+        f"{_level(parse(dataset.info.noise))}",
         f"Training, where a network's row says nothing else: {recipe(common)}.",
     ]
     most = dataset.info.tiles_per_image
@@ -87,10 +87,11 @@ def notes(
     return tuple(said)
 
 
-def _level(dataset: Dataset) -> str:
-    if parse(dataset.info.noise).sigma is None:
-        return "had to estimate it"
-    return "were told it"
+def _level(noise: Noise) -> str:
+    if noise.sigma is not None:
+        return "Filters and networks that take its level were told it (standard deviation, 8-bit units)."
+    told = "Filters that take its level had to estimate it"
+    return f"{told}, and so had networks." if has_levels(noise) else f"{told}; networks are blind to it."
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Recipes of `unnoise train` that go by a name: those of the bundled networks, and one for fine-tuning.
+"""What `unnoise train --preset` names: recipes for networks like the bundled ones, and one for fine-tuning.
 
 What they were chosen from, and what each choice was worth, is told in docs/training.md.
 """

@@ -55,7 +55,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 
 
 # What does not go together with stored noise, and why.
-_NOT_STORED = {
+NOT_STORED: Mapping[str, str] = {
     "enlarged": "would enlarge the stored noise, too",
     "grey": "would mix the stored noise of three channels, which makes it weaker than the network is told",
     "float_noise": "cannot take back what the stored copies were rounded and clipped by",
@@ -167,7 +167,7 @@ class TrainConfig:
         if self.noise not in (None, STORED):
             noise.parse(str(self.noise))
         if self.noise == STORED:
-            for name, why in _NOT_STORED.items():
+            for name, why in NOT_STORED.items():
                 if getattr(self, name):
                     raise ConfigError(
                         f"--{name.replace('_', '-')} {why}", hint="Leave it out, or --noise stored."
@@ -385,7 +385,7 @@ class Run:
         weights, meta = checkpoint.load(self.best)
         try:
             config = TrainConfig.from_json(meta["config"])
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ConfigError) as error:
             raise _of_another_version(self.best, error) from None
         model = build(config.model, config.model_options, size=meta["size"])
         if meta["normalization"] is not None:
@@ -404,16 +404,21 @@ class Run:
 
 
 def _state_of(meta: Mapping[str, Any], path: Path) -> State:
+    state = dict(meta["state"])
+    if "best_loss" not in state:  # from when all runs were judged by the squared error
+        if meta["config"]["loss"] != "mse":
+            raise _of_another_version(path, "its validations were judged otherwise")
+        state["best_loss"] = state["best"]
     try:
-        return State(**meta["state"])
+        return State(**state)
     except TypeError as error:
         raise _of_another_version(path, error) from None
 
 
-def _of_another_version(path: Path, error: Exception) -> NetworkError:
+def _of_another_version(path: Path, why: Exception | str) -> NetworkError:
     return NetworkError(
-        f"{path} was written by another version of unnoise: {error}",
-        hint="Go on with that version, or start another run from the network that it exported.",
+        f"{path} was written by another version of unnoise: {why}",
+        hint=f"Go on with that version, or start another run from these weights: --from {path.parent}.",
     )
 
 

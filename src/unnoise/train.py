@@ -198,7 +198,7 @@ def _train(config: TrainConfig, resume: bool, log: Log, progress: bool) -> Train
                 if metrics:
                     metrics.write(
                         step=state.step,
-                        epoch=round(state.step / batches.steps_per_epoch, 4),
+                        epoch=round(state.examples / dataset.info.counts["train"], 4),
                         seconds=round(state.seconds, 1),
                         lr=rate,
                         train_loss=mean_loss,

@@ -179,6 +179,7 @@ def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The preset's settings, and over them what the command line says."""
     from unnoise.errors import UnknownName
     from unnoise.recipes import LENGTHS, RECIPES, fitted
+    from unnoise.run import NOT_STORED, STORED
     from unnoise.tiles import load_dataset
 
     if name not in RECIPES:
@@ -186,6 +187,8 @@ def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     ctx = click.get_current_context()
     told = {n for n in options if ctx.get_parameter_source(n) is click.core.ParameterSource.COMMANDLINE}
     left_out = told | (LENGTHS if told & LENGTHS else set())
+    if options["noise"] == STORED:
+        left_out |= NOT_STORED.keys()
     recipe = fitted(RECIPES[name], load_dataset(options["data"]).info.tile)
     return {**options, **{n: v for n, v in recipe.items() if n not in left_out}}
 
