@@ -21,9 +21,10 @@ from unnoise.noise import parse
 from unnoise.prepare import PrepareConfig
 from unnoise.presets import COMMON, PRESETS, Contender, Preset
 from unnoise.results import MethodResult, Results
-from unnoise.run import Run, TrainConfig
+from unnoise.run import Run
 from unnoise.tiles import Dataset
 from unnoise.train import TrainResult
+from unnoise.trainconfig import TrainConfig
 
 TINY = {"model_options": {"widths": [16, 16], "depths": [1, 1]}, "batch": 8, "validations": 2, "threads": 1}
 

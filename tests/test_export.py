@@ -22,8 +22,9 @@ from unnoise.errors import ConfigError, NetworkError
 from unnoise.export import export_run, load_initial, multiply_adds, parity, to_onnx, weights_of
 from unnoise.models import Model, build, parameters
 from unnoise.models.normalized import normalized
-from unnoise.run import Run, State, TrainConfig
+from unnoise.run import Run, State
 from unnoise.tiles import load_dataset
+from unnoise.trainconfig import TrainConfig
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "dense": {"size": 16},

@@ -88,6 +88,7 @@ TRAINING = (
     "losses",
     "parallel",
     "checkpoint",
+    "trainconfig",
     "run",
     "appetite",
     "equalize",

@@ -20,8 +20,9 @@ from unnoise.dataset import data_hash
 from unnoise.denoiser import find
 from unnoise.errors import ConfigError, DataError, NetworkError
 from unnoise.export import export_run, weights_of
-from unnoise.run import Run, TrainConfig
+from unnoise.run import Run
 from unnoise.train import train
+from unnoise.trainconfig import TrainConfig
 
 SMALL: dict[str, Any] = {"widths": [16, 16], "depths": [1, 1]}
 

@@ -29,10 +29,11 @@ from unnoise.models.normalized import Normalized
 from unnoise.noise import FloatArray, Noise
 from unnoise.optimizers import OptimizerOptions, build_optimizer
 from unnoise.prepare import PrepareConfig, prepare
-from unnoise.run import MetricsWriter, Run, TrainConfig
+from unnoise.run import MetricsWriter, Run
 from unnoise.strategies import STRATEGIES, Pair, Stored
 from unnoise.tiles import Dataset, load_dataset
 from unnoise.train import Validation, _check_sizes, _examples, _interrupts, new_model, train, validate
+from unnoise.trainconfig import TrainConfig
 
 Weights = dict[str, torch.Tensor]
 
@@ -687,7 +688,7 @@ def _train_in_processes(settings: TrainConfig, processes: int) -> list[float]:
     """The validation curve of a run under torchrun."""
     script = (
         "import json, pathlib, sys\n"
-        "from unnoise.run import TrainConfig\nfrom unnoise.train import train\n"
+        "from unnoise.trainconfig import TrainConfig\nfrom unnoise.train import train\n"
         "train(TrainConfig.from_json(json.loads(sys.argv[1])), progress=False)\n"
         # Threads of a group that outlive the interpreter abort the process now and then.
         "def name(task):\n"
@@ -721,7 +722,8 @@ def test_kill_9_at_any_moment_leaves_a_run_that_resumes(data: Path, tmp_path: Pa
     settings = config(data, tmp_path / "killed", steps=400, checkpoint_minutes=1e-4)
     script = (
         "import json, sys\n"
-        "from unnoise.run import TrainConfig, Run\nfrom unnoise.train import train\n"
+        "from unnoise.run import Run\nfrom unnoise.train import train\n"
+        "from unnoise.trainconfig import TrainConfig\n"
         "c = TrainConfig.from_json(json.loads(sys.argv[1]))\n"
         "train(c, resume=(c.out / 'config.json').exists(), progress=False)\n"
     )

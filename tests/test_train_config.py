@@ -19,8 +19,9 @@ from unnoise.denoiser import find
 from unnoise.errors import ConfigError, MissingExtra, NetworkError
 from unnoise.models import build
 from unnoise.recipes import RECIPES, fitted
-from unnoise.run import Run, State, TrainConfig
+from unnoise.run import Run, State
 from unnoise.strategies import STRATEGIES
+from unnoise.trainconfig import TrainConfig
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -231,7 +231,7 @@ def _check_tile(config: ExperimentConfig) -> None:
     import torch
 
     from unnoise.models import build
-    from unnoise.run import TrainConfig
+    from unnoise.trainconfig import TrainConfig
 
     side = config.tile
     for each in PRESETS[config.preset].contenders:
@@ -289,8 +289,9 @@ def _trained(
     config: ExperimentConfig, contender: Contender, minutes: float, log: Log, progress: bool
 ) -> None:
     from unnoise.export import export_run
-    from unnoise.run import Run, TrainConfig
+    from unnoise.run import Run
     from unnoise.train import train
+    from unnoise.trainconfig import TrainConfig
 
     run = Run(_run_folder(config, contender.name))
     if run.network.exists():
@@ -429,7 +430,7 @@ def _settings(config: ExperimentConfig, name: str) -> dict[str, Any]:
 
 def _common(config: ExperimentConfig) -> dict[str, Any]:
     """The settings of a network that has none of its own."""
-    from unnoise.run import TrainConfig
+    from unnoise.trainconfig import TrainConfig
 
     return TrainConfig(config.out / "data", config.out / "runs", **COMMON, minutes=1.0).to_json()
 

@@ -31,8 +31,9 @@ from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
 from unnoise.models import Model, parameters
 from unnoise.noise import FloatArray
-from unnoise.run import Run, TrainConfig
+from unnoise.run import Run
 from unnoise.tiles import Dataset, load_dataset
+from unnoise.trainconfig import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ class Contender:
         follows: name of the contender whose number of steps it takes instead, so that the two are compared
             after equal training.
         article_row: the row of :data:`unnoise.published.PUBLISHED` that is the same network, or None.
-        settings: fields of :class:`unnoise.run.TrainConfig` that differ from :data:`COMMON`.
+        settings: fields of :class:`unnoise.trainconfig.TrainConfig` that differ from :data:`COMMON`.
         told: whether it is told the noise level; where the noise has no one, it finds it itself.
     """
 

@@ -66,7 +66,7 @@ RECIPES: dict[str, Mapping[str, Any]] = {
         "minutes": 15,
     },
 }
-"""Name -> fields of :class:`unnoise.run.TrainConfig`."""
+"""Name -> fields of :class:`unnoise.trainconfig.TrainConfig`."""
 
 FINETUNE = "finetune"
 """What is taken where training starts from other weights and no recipe is named."""

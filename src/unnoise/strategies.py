@@ -3,7 +3,7 @@
 A strategy sees one patch at a time: ``strategy(clean, stored, noise, rng)``, with ``clean`` float32
 (P, P, 3) in [0, 1] and ``stored`` a function that reads the stored noisy copy of it, and returns a
 :class:`Pair`. A new one is a function, an entry in :data:`STRATEGIES`, and a word in
-:attr:`unnoise.run.TrainConfig.strategy` on when it is taken.
+:attr:`unnoise.trainconfig.TrainConfig.strategy` on when it is taken.
 """
 
 from __future__ import annotations

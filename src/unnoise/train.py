@@ -26,9 +26,10 @@ from unnoise.models import Model, build, parameters
 from unnoise.models.normalized import normalized
 from unnoise.optimizers import build_optimizer, learning_rate
 from unnoise.parallel import agreed, process_group, rank_and_world, summed, wait_for_all
-from unnoise.run import STORED, MetricsWriter, Run, State, TrainConfig
+from unnoise.run import MetricsWriter, Run, State
 from unnoise.strategies import STRATEGIES
 from unnoise.tiles import Dataset, load_dataset
+from unnoise.trainconfig import STORED, TrainConfig
 
 Log = Callable[[str], None]
 

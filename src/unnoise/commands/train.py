@@ -22,7 +22,7 @@ from unnoise.console import (
 )
 
 if TYPE_CHECKING:
-    from unnoise.run import TrainConfig
+    from unnoise.trainconfig import TrainConfig
 
 
 def _assignments(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -140,8 +140,9 @@ def train(*, resume: bool, preset: str | None, **options: Any) -> None:
     from unnoise.denoiser import bundled, find
     from unnoise.export import export_run
     from unnoise.recipes import FINETUNE
-    from unnoise.run import Run, TrainConfig
+    from unnoise.run import Run
     from unnoise.train import train as run_training
+    from unnoise.trainconfig import TrainConfig
 
     if preset is None and options["init"] and not resume:
         preset = FINETUNE
@@ -153,7 +154,7 @@ def train(*, resume: bool, preset: str | None, **options: Any) -> None:
 
     if resume:
         stored = Run(options["out"]).config()
-        _refuse_changes(options, stored, ["--preset"] if preset else [])
+        _refuse_changes({**options, "preset": preset}, stored)
         config = replace(
             stored, data=options["data"], out=options["out"], threads=options["threads"] or stored.threads
         )
@@ -179,8 +180,8 @@ def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The preset's settings, and over them what the command line says."""
     from unnoise.errors import UnknownName
     from unnoise.recipes import LENGTHS, RECIPES, fitted
-    from unnoise.run import NOT_STORED, STORED
     from unnoise.tiles import load_dataset
+    from unnoise.trainconfig import NOT_STORED, STORED
 
     if name not in RECIPES:
         raise UnknownName("preset", name, RECIPES)
@@ -193,21 +194,18 @@ def _with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, **{n: v for n, v in recipe.items() if n not in left_out}}
 
 
-def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig, others: list[str]) -> None:
-    """A resumed run goes on as it was configured: another wish must not be passed over in silence.
-
-    ``others`` are options that were given and are no part of a configuration.
-    """
+def _refuse_changes(options: Mapping[str, Any], stored: TrainConfig) -> None:
+    """A resumed run goes on as it was configured: another wish must not be passed over in silence."""
     from unnoise.errors import ConfigError
 
     ctx = click.get_current_context()
     spelt = {param.name: param.opts[0] for param in ctx.command.params}
-    changed = others + [
+    changed = [
         str(spelt[name])
         for name, value in options.items()
         if name not in ("data", "out", "threads")
         and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        and value != getattr(stored, name)
+        and value != getattr(stored, name, None)  # a preset is no part of it
     ]
     if changed:
         raise ConfigError(
