@@ -25,7 +25,7 @@ from unnoise.cutting import FORMATS, corrupt
 from unnoise.errors import ConfigError, DataError, UnknownName
 from unnoise.formats import IMAGE_SUFFIXES
 from unnoise.grouping import SPLITS
-from unnoise.prepare import PrepareConfig, load_dataset, prepare, read_manifest
+from unnoise.prepare import Dataset, PrepareConfig, load_dataset, prepare, read_manifest
 from unnoise.sources import find_sources
 
 TILE = 16
@@ -350,6 +350,23 @@ def test_identical_files_never_fall_into_two_splits(tmp_path: Path) -> None:
     assert len(homes) == 10
     assert all(len(splits) == 1 for splits in homes.values())
     assert sum(dataset.info.photographs.values()) == 10
+
+
+def test_photographs_that_only_train_leave_the_split_as_it_was(source: Path, tmp_path: Path) -> None:
+    def homes(dataset: Dataset) -> dict[str, str]:
+        return {Path(tile.source).name: tile.split for tile in read_manifest(dataset.path)}
+
+    before = homes(prepare(config(source, tmp_path / "before")))
+    of_photograph = {name.split("_")[0]: split for name, split in before.items()}
+    more = tmp_path / "more"
+    more.mkdir()
+    for photograph in range(9):  # six of them are in the source, too
+        Image.fromarray(picture(100 + photograph)).save(more / f"DSC{photograph:05}_9_9_40_56.png")
+    after = homes(prepare(config(source, tmp_path / "after", train_only=(more,))))
+    assert len(after) == len(before) + 9
+    assert set(of_photograph.values()) == set(SPLITS)
+    for name, split in after.items():
+        assert split == of_photograph.get(name.split("_")[0], "train")
 
 
 def test_two_photographs_are_too_few(tmp_path: Path) -> None:

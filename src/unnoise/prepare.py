@@ -91,6 +91,8 @@ class PrepareConfig:
         tiles_per_image: take at most so many tiles of each image, a seeded choice; None takes all.
         packed_only: write the packed arrays alone, no files of single tiles.
         overwrite: replace a data set at ``output``.
+        train_only: further folders and image files, whose photographs take no part in the split: they train.
+            One that is among ``sources`` too goes where it goes there.
     """
 
     sources: tuple[Path, ...]
@@ -106,6 +108,7 @@ class PrepareConfig:
     tiles_per_image: int | None = None
     packed_only: bool = False
     overwrite: bool = False
+    train_only: tuple[Path, ...] = ()
 
 
 def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool = True) -> Dataset:
@@ -132,10 +135,10 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     noise = _validate(config)
     output = config.output.resolve()
     _refuse_output(output, config)
-    files = find_sources(config.sources, output)
+    files = find_sources((*config.sources, *config.train_only), output)
     if not files:
         raise DataError(
-            "no image files in " + ", ".join(str(source) for source in config.sources),
+            "no image files in " + ", ".join(map(str, (*config.sources, *config.train_only))),
             hint="Give a folder that holds PNG, JPEG, TIFF, WebP or BMP files.",
         )
     grouping = group_files((file.source for file in files), config.group_by)
@@ -231,7 +234,7 @@ def _validate(config: PrepareConfig) -> Noise:
 
 
 def _refuse_output(output: Path, config: PrepareConfig) -> None:
-    for source in config.sources:
+    for source in (*config.sources, *config.train_only):
         real = source.resolve()
         if real == output or output in real.parents:
             raise DataError(
@@ -288,8 +291,9 @@ def _plan_jobs(usable: Sequence[Checked], grouping: Grouping, config: PrepareCon
     group = join_identical(grouping.group, {each.file.source: each.sha256 for each in usable})
     tiles: dict[str, int] = {}
     for each in usable:
-        name = group[each.file.source]
-        tiles[name] = tiles.get(name, 0) + each.tiles
+        if each.file.root not in config.train_only:
+            name = group[each.file.source]
+            tiles[name] = tiles.get(name, 0) + each.tiles
     splits = assign_splits(tiles, config.split, config.seed)
     if set(splits.values()) != set(SPLITS):
         shown = ", ".join(sorted(tiles)[:3])
@@ -299,6 +303,7 @@ def _plan_jobs(usable: Sequence[Checked], grouping: Grouping, config: PrepareCon
             hint="If the files' names mislead, say what names the photograph: --group-by '(.+)' takes every "
             "file for a photograph of its own.",
         )
+    splits = dict.fromkeys(group.values(), "train") | splits
     stems = _stems([each.file.source for each in usable])
     order = {name: index for index, name in enumerate(SPLITS)}
     following = dict.fromkeys(SPLITS, 0)

@@ -36,10 +36,12 @@ class SourceFile:
     Attributes:
         path: where it lies.
         source: its relative path with forward slashes, unique in the data set.
+        root: what it was found in, as it was given.
     """
 
     path: Path
     source: str
+    root: Path
 
 
 def find_sources(roots: Sequence[Path], output: Path) -> list[SourceFile]:
@@ -70,7 +72,7 @@ def find_sources(roots: Sequence[Path], output: Path) -> list[SourceFile]:
             real = path.resolve()
             if real not in seen:
                 seen.add(real)
-                found.append(SourceFile(path, source))
+                found.append(SourceFile(path, source, root))
     return sorted(found, key=lambda file: file.source)
 
 

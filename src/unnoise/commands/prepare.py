@@ -29,6 +29,13 @@ def _parts(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[fl
     "--split", default="0.7,0.15,0.15", show_default=True, callback=_parts, help="Parts: train, valid, test."
 )
 @click.option(
+    "--train-only",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Further images that all train, whatever the split; may be given again.",
+)
+@click.option(
     "--group-by", metavar="REGEX", help="Its first group names the photograph that a file is a crop of."
 )
 @click.option(
@@ -52,6 +59,7 @@ def prepare(
     tile: int,
     noise: str,
     split: tuple[float, float, float],
+    train_only: tuple[Path, ...],
     group_by: str | None,
     image_format: str,
     seed: int,
@@ -77,6 +85,7 @@ def prepare(
         tile=tile,
         noise=noise,
         split=split,
+        train_only=train_only,
         group_by=group_by,
         format=image_format,
         seed=seed,
