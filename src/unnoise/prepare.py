@@ -92,7 +92,7 @@ class PrepareConfig:
         packed_only: write the packed arrays alone, no files of single tiles.
         overwrite: replace a data set at ``output``.
         train_only: further folders and image files, whose photographs take no part in the split: they train.
-            One that is among ``sources`` too goes where it goes there.
+            What is a part of one that validates or tests is left out.
     """
 
     sources: tuple[Path, ...]
@@ -167,6 +167,8 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
                     hint=f"The first: {skipped[0].source}: {skipped[0].reason}.",
                 )
             jobs = _plan_jobs(usable, grouping, config)
+            if left := len(usable) - len(jobs):
+                log(f"left out of --train-only: {_count(left, 'file')} of photographs that validate or test")
             matched = explained(grouping.pattern, {job.checked.file.source: job.group for job in jobs})
             _report(jobs, matched, log)
             counts = {name: sum(job.checked.tiles for job in jobs if job.split == name) for name in SPLITS}
@@ -304,6 +306,11 @@ def _plan_jobs(usable: Sequence[Checked], grouping: Grouping, config: PrepareCon
             "file for a photograph of its own.",
         )
     splits = dict.fromkeys(group.values(), "train") | splits
+    usable = [
+        each
+        for each in usable
+        if each.file.root not in config.train_only or splits[group[each.file.source]] == "train"
+    ]
     stems = _stems([each.file.source for each in usable])
     order = {name: index for index, name in enumerate(SPLITS)}
     following = dict.fromkeys(SPLITS, 0)
