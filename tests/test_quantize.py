@@ -12,6 +12,7 @@ import tiny_network
 from unnoise import equalize
 from unnoise.card import read_card
 from unnoise.equalize import calibrate, equalized, layers, steadied
+from unnoise.errors import ConfigError
 from unnoise.export import to_onnx
 from unnoise.models import build
 from unnoise.quantize import ends, quantized, rounded, static, steps_for
@@ -248,7 +249,7 @@ def test_a_network_with_other_operators_is_quantised_as_far_as_it_goes() -> None
     given = network(gated=True)
     made = static(given, examples())
     assert error(outputs(made), outputs(given)) < -15
-    with pytest.raises(ValueError, match="no convolutions without biases"):
+    with pytest.raises(ConfigError, match="no convolutions without biases"):
         static(network(bias=True), examples())
 
 

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from unnoise import appetite, checkpoint, noise, quantize
 from unnoise.card import KEY, SCHEMA, read_card
 from unnoise.dataset import validation_batches
-from unnoise.equalize import layers
 from unnoise.errors import ConfigError, NetworkError
 from unnoise.files import replacing
 from unnoise.models import Model, parameters
@@ -214,11 +213,6 @@ def _in_integers(
             feed = {"noisy": np.ascontiguousarray(batch.input.numpy())}
             yield batch.target.numpy(), feed | ({"sigma": batch.sigma.numpy()} if told else {})
 
-    if not layers(proto):
-        raise ConfigError(
-            "this network has no convolutions without biases, and others are not computed in integers",
-            hint="Leave --int8 out.",
-        )
     trained = noise.parse(spec)
     made = quantize.static(proto, (feed for _, feed in feeds("train", trained, _CALIBRATION_TILES)))
     both = [_session(each) for each in (proto, made)]

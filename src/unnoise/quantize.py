@@ -40,6 +40,7 @@ from unnoise.equalize import (
     replace_nodes,
     steadied,
 )
+from unnoise.errors import ConfigError
 
 _LARGEST_WEIGHT = 127
 _DAMPING = 0.01
@@ -62,10 +63,14 @@ def static(
         a network of the same inputs and outputs, without metadata.
 
     Raises:
-        ValueError: there are no examples, or no convolutions without biases.
+        ConfigError: there are no convolutions without biases.
+        ValueError: there are no examples.
     """
     if not layers(network):
-        raise ValueError("it has no convolutions without biases, and others are not computed in integers")
+        raise ConfigError(
+            "this network has no convolutions without biases, and others are not computed in integers",
+            hint="Leave --int8 out.",
+        )
     steady = steadied(network)
     kept = ends(steady) if keep is None else keep
     return quantized(*equalized(steady, calibrate(steady, examples), kept), kept)
