@@ -372,6 +372,18 @@ def test_photographs_that_only_train_leave_the_split_as_it_was(source: Path, tmp
     assert f"left out of --train-only: {held} files of photographs that validate or test" in lines
 
 
+def test_a_folder_inside_another_may_only_train(source: Path, tmp_path: Path) -> None:
+    (source / "more").mkdir()
+    for number in range(7):
+        Image.fromarray(picture(100 + number)).save(source / "more" / f"MORE{number}.png")
+    dataset = prepare(config(source, tmp_path / "out", train_only=(source / "more",)))
+    assert sum(dataset.info.photographs.values()) == 6 + 7
+    splits = {tile.split for tile in read_manifest(dataset.path) if Path(tile.source).name.startswith("MORE")}
+    assert splits == {"train"}
+    with pytest.raises(DataError, match="only train"):
+        prepare(config(source, tmp_path / "none", train_only=(source,)))
+
+
 def test_two_photographs_are_too_few(tmp_path: Path) -> None:
     write_photographs(tmp_path / "source", photographs=2, crops=5)
     with pytest.raises(DataError, match="too few photographs") as caught:

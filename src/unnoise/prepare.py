@@ -135,7 +135,8 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     noise = _validate(config)
     output = config.output.resolve()
     _refuse_output(output, config)
-    files = find_sources((*config.sources, *config.train_only), output)
+    # A folder inside another counts for what it was given as, so those that only train come first.
+    files = find_sources((*config.train_only, *config.sources), output)
     if not files:
         raise DataError(
             "no image files in " + ", ".join(map(str, (*config.sources, *config.train_only))),
@@ -296,6 +297,11 @@ def _plan_jobs(usable: Sequence[Checked], grouping: Grouping, config: PrepareCon
         if each.file.root not in config.train_only:
             name = group[each.file.source]
             tiles[name] = tiles.get(name, 0) + each.tiles
+    if not tiles:
+        raise DataError(
+            "all files that can be used only train",
+            hint="Give photographs to validate and to test on, too, without --train-only.",
+        )
     splits = assign_splits(tiles, config.split, config.seed)
     if set(splits.values()) != set(SPLITS):
         shown = ", ".join(sorted(tiles)[:3])
