@@ -367,19 +367,38 @@ def test_photographs_that_only_train_leave_the_split_as_it_was(source: Path, tmp
     added = after.keys() - before.keys()
     assert {name: after[name] for name in before} == before
     assert {after[name] for name in added} == {"train"}
+    for split in ("valid", "test"):
+        for kind in ("clean", "noisy"):
+            pair = (
+                np.load(tmp_path / name / "packed" / f"{split}-{kind}.npy") for name in ("before", "after")
+            )
+            np.testing.assert_array_equal(*pair)
     held = sum(split != "train" for split in of_photograph.values())
     assert len(added) == 9 - held < 9
     assert f"left out of --train-only: {held} files of photographs that validate or test" in lines
 
 
 def test_a_folder_inside_another_may_only_train(source: Path, tmp_path: Path) -> None:
-    (source / "more").mkdir()
+    alone = prepare(config(source, tmp_path / "alone"))
+    more = source / "more"
+    more.mkdir()
     for number in range(7):
-        Image.fromarray(picture(100 + number)).save(source / "more" / f"MORE{number}.png")
-    dataset = prepare(config(source, tmp_path / "out", train_only=(source / "more",)))
-    assert sum(dataset.info.photographs.values()) == 6 + 7
-    splits = {tile.split for tile in read_manifest(dataset.path) if Path(tile.source).name.startswith("MORE")}
-    assert splits == {"train"}
+        Image.fromarray(picture(100 + number)).save(more / f"MORE{number}.png")
+    # The bytes of another photograph, under a name that comes before its own.
+    (more / "A.png").write_bytes((source / "DSC00000_0_0_40_56.png").read_bytes())
+    for sources, train_only in ((source, more), (more.parent, source / "." / "more")):
+        dataset = prepare(config(sources, tmp_path / "out", train_only=(train_only,), overwrite=True))
+        homes = {Path(tile.source).name: tile.split for tile in read_manifest(dataset.path)}
+        assert {split for name, split in homes.items() if name.startswith("MORE")} == {"train"}
+        assert homes.get("A.png", "train") == "train"
+        before = {Path(tile.source).name: tile.split for tile in read_manifest(alone.path)}
+        assert homes.items() >= before.items()
+        assert sum(dataset.info.photographs.values()) == 6 + 7
+        assert dataset.info.train_only == 7 + ("A.png" in homes)
+    # The other way round, the inner folder alone is split.
+    write_photographs(more)
+    dataset = prepare(config(more, tmp_path / "inner", train_only=(source,)))
+    assert {tile.split for tile in read_manifest(dataset.path)} == set(SPLITS)
     with pytest.raises(DataError, match="only train"):
         prepare(config(source, tmp_path / "none", train_only=(source,)))
 

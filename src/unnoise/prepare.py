@@ -13,8 +13,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -38,7 +38,7 @@ from unnoise.grouping import (
     join_identical,
 )
 from unnoise.noise import MIXTURE, NOISES, Noise, parse
-from unnoise.sources import digest, find_sources
+from unnoise.sources import SourceFile, digest, find_sources
 from unnoise.tiles import (
     INFO_NAME,
     MANIFEST_NAME,
@@ -135,8 +135,7 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     noise = _validate(config)
     output = config.output.resolve()
     _refuse_output(output, config)
-    # A folder inside another counts for what it was given as, so those that only train come first.
-    files = find_sources((*config.train_only, *config.sources), output)
+    files, train_only = _find(config, output)
     if not files:
         raise DataError(
             "no image files in " + ", ".join(map(str, (*config.sources, *config.train_only))),
@@ -167,7 +166,7 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
                     f"none of the {len(files)} image files can be used",
                     hint=f"The first: {skipped[0].source}: {skipped[0].reason}.",
                 )
-            jobs = _plan_jobs(usable, grouping, config)
+            jobs = _plan_jobs(usable, grouping, train_only, config)
             if left := len(usable) - len(jobs):
                 log(f"left out of --train-only: {_count(left, 'file')} of photographs that validate or test")
             matched = explained(grouping.pattern, {job.checked.file.source: job.group for job in jobs})
@@ -189,6 +188,7 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
             group_by=BUILT_IN_NAMES if config.group_by is None else config.group_by,
             grouping=matched,
             files=len(jobs),
+            train_only=sum(job.checked.file.source in train_only for job in jobs),
             packed_only=config.packed_only,
             tiles_per_image=config.tiles_per_image,
             counts=counts,
@@ -289,34 +289,60 @@ def _skipped(checked: Iterable[Checked], grouping: Grouping) -> tuple[Skipped, .
     return tuple(skipped)
 
 
-def _plan_jobs(usable: Sequence[Checked], grouping: Grouping, config: PrepareConfig) -> list[Job]:
+def _find(config: PrepareConfig, output: Path) -> tuple[list[SourceFile], frozenset[str]]:
+    """All image files, and the sources of those that only train.
+
+    Those of ``config.sources`` are called as they would be alone, since noise is keyed by that. A file that
+    is in both belongs to the inner one of two folders.
+    """
+    files = find_sources(config.sources, output)
+    more = find_sources(config.train_only, output)
+    inner = {file.path.resolve(): len(file.root.resolve().parts) for file in more}
+    outer = {file.path.resolve(): len(file.root.resolve().parts) for file in files}
+    files = [file for file in files if inner.get(real := file.path.resolve(), 0) < outer[real]]
+    more = [file for file in more if outer.get(real := file.path.resolve(), 0) <= inner[real]]
+    prefix = "train-only"
+    while any(file.source.startswith(f"{prefix}/") for file in files):
+        prefix += "-"
+    more = [replace(file, source=f"{prefix}/{file.source}") for file in more]
+    return sorted(files + more, key=lambda file: file.source), frozenset(file.source for file in more)
+
+
+def _plan_jobs(
+    usable: Sequence[Checked], grouping: Grouping, train_only: Collection[str], config: PrepareConfig
+) -> list[Job]:
     """Jobs in the order of the manifest: by split, then by source."""
-    group = join_identical(grouping.group, {each.file.source: each.sha256 for each in usable})
-    tiles: dict[str, int] = {}
-    for each in usable:
-        if each.file.root not in config.train_only:
-            name = group[each.file.source]
-            tiles[name] = tiles.get(name, 0) + each.tiles
-    if not tiles:
+    digests = {each.file.source: each.sha256 for each in usable}
+    split = {source: sha256 for source, sha256 in digests.items() if source not in train_only}
+    if not split:
         raise DataError(
             "all files that can be used only train",
             hint="Give photographs to validate and to test on, too, without --train-only.",
         )
+    group = join_identical(grouping.group, split)
+    tiles: dict[str, int] = {}
+    for each in usable:
+        if each.file.source in split:
+            name = group[each.file.source]
+            tiles[name] = tiles.get(name, 0) + each.tiles
     splits = assign_splits(tiles, config.split, config.seed)
     if set(splits.values()) != set(SPLITS):
         shown = ", ".join(sorted(tiles)[:3])
         raise DataError(
-            f"the {len(usable)} usable files show too few photographs for three splits that share none: "
+            f"the {len(split)} usable files show too few photographs for three splits that share none: "
             f"{len(tiles)} ({shown})",
             hint="If the files' names mislead, say what names the photograph: --group-by '(.+)' takes every "
             "file for a photograph of its own.",
         )
+    # What only trains has no say in the above, and nothing of what is held out.
+    joined = join_identical(grouping.group, digests)
+    held = {joined[source] for source in split if splits[group[source]] != "train"}
+    known = {joined[source]: group[source] for source in split}
+    for source in digests.keys() - split.keys():
+        if joined[source] not in held:
+            group[source] = known.get(joined[source], joined[source])
     splits = dict.fromkeys(group.values(), "train") | splits
-    usable = [
-        each
-        for each in usable
-        if each.file.root not in config.train_only or splits[group[each.file.source]] == "train"
-    ]
+    usable = [each for each in usable if each.file.source in group]
     stems = _stems([each.file.source for each in usable])
     order = {name: index for index, name in enumerate(SPLITS)}
     following = dict.fromkeys(SPLITS, 0)

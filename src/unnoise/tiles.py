@@ -87,6 +87,7 @@ class DatasetInfo:
         colour_groups: by falling size.
         stored_noise: what the format left of the noise.
         skipped: files that were not used.
+        train_only: how many of the files took no part in the split.
     """
 
     tile: int
@@ -106,6 +107,7 @@ class DatasetInfo:
     stored_noise: StoredNoise
     skipped: tuple[Skipped, ...]
     tiles_per_image: int | None = None
+    train_only: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ def _info(fields: dict[str, Any]) -> DatasetInfo:
         files=int(fields["files"]),
         packed_only=bool(fields["packed_only"]),
         tiles_per_image=fields.get("tiles_per_image"),
+        train_only=int(fields.get("train_only", 0)),
         counts={name: int(fields["counts"][name]) for name in SPLITS},
         photographs={name: int(fields["photographs"][name]) for name in SPLITS},
         mean=_three(fields["mean"]),
