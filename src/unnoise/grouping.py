@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -194,6 +194,44 @@ def assign_splits(tiles: Mapping[str, int], shares: Sequence[float], seed: int) 
             giver.remove(smallest)
             empty.append(smallest)
     return {name: split for split, names in zip(SPLITS, members, strict=True) for name in names}
+
+
+def split_files(
+    grouping: Grouping,
+    digest: Mapping[str, str],
+    tiles: Mapping[str, int],
+    train_only: Set[str],
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Decide the photograph and the split of each file.
+
+    What only trains has no say in where the others go, and holds nothing of what validates or tests.
+
+    Args:
+        grouping: of all files.
+        digest: relative path -> hash of the file's bytes, of the files that can be used.
+        tiles: relative path -> number of its tiles, of the same.
+        train_only: those of them that take no part in the split.
+        shares: as for :func:`assign_splits`.
+        seed: likewise.
+
+    Returns:
+        relative path -> photograph, without those that only train and belong to what is held out;
+        photograph -> split.
+    """
+    group = join_identical(grouping.group, {source: digest[source] for source in digest.keys() - train_only})
+    counts: dict[str, int] = {}
+    for source, name in group.items():
+        counts[name] = counts.get(name, 0) + tiles[source]
+    splits = assign_splits(counts, shares, seed)
+    joined = join_identical(grouping.group, digest)
+    held = {joined[source] for source, name in group.items() if splits[name] != "train"}
+    known = {joined[source]: name for source, name in group.items()}
+    for source in digest.keys() & train_only:
+        if joined[source] not in held:
+            group[source] = known.get(joined[source], joined[source])
+    return group, dict.fromkeys(group.values(), "train") | splits
 
 
 def _keyed(seed: int, name: str) -> bytes:

@@ -13,8 +13,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -31,14 +31,13 @@ from unnoise.grouping import (
     SPLITS,
     Grouping,
     Matched,
-    assign_splits,
     compile_group_by,
     explained,
     group_files,
-    join_identical,
+    split_files,
 )
 from unnoise.noise import MIXTURE, NOISES, Noise, parse
-from unnoise.sources import SourceFile, digest, find_sources
+from unnoise.sources import digest, find_apart
 from unnoise.tiles import (
     INFO_NAME,
     MANIFEST_NAME,
@@ -135,7 +134,9 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     noise = _validate(config)
     output = config.output.resolve()
     _refuse_output(output, config)
-    files, train_only = _find(config, output)
+    files, more = find_apart(config.sources, config.train_only, output)
+    train_only = {file.source for file in more}
+    files = sorted(files + more, key=lambda file: file.source)
     if not files:
         raise DataError(
             "no image files in " + ", ".join(map(str, (*config.sources, *config.train_only))),
@@ -289,59 +290,27 @@ def _skipped(checked: Iterable[Checked], grouping: Grouping) -> tuple[Skipped, .
     return tuple(skipped)
 
 
-def _find(config: PrepareConfig, output: Path) -> tuple[list[SourceFile], frozenset[str]]:
-    """All image files, and the sources of those that only train.
-
-    Those of ``config.sources`` are called as they would be alone, since noise is keyed by that. A file that
-    is in both belongs to the inner one of two folders.
-    """
-    files = find_sources(config.sources, output)
-    more = find_sources(config.train_only, output)
-    inner = {file.path.resolve(): len(file.root.resolve().parts) for file in more}
-    outer = {file.path.resolve(): len(file.root.resolve().parts) for file in files}
-    files = [file for file in files if inner.get(real := file.path.resolve(), 0) < outer[real]]
-    more = [file for file in more if outer.get(real := file.path.resolve(), 0) <= inner[real]]
-    prefix = "train-only"
-    while any(file.source.startswith(f"{prefix}/") for file in files):
-        prefix += "-"
-    more = [replace(file, source=f"{prefix}/{file.source}") for file in more]
-    return sorted(files + more, key=lambda file: file.source), frozenset(file.source for file in more)
-
-
 def _plan_jobs(
-    usable: Sequence[Checked], grouping: Grouping, train_only: Collection[str], config: PrepareConfig
+    usable: Sequence[Checked], grouping: Grouping, train_only: Set[str], config: PrepareConfig
 ) -> list[Job]:
     """Jobs in the order of the manifest: by split, then by source."""
     digests = {each.file.source: each.sha256 for each in usable}
-    split = {source: sha256 for source, sha256 in digests.items() if source not in train_only}
-    if not split:
+    tiles = {each.file.source: each.tiles for each in usable}
+    if not tiles.keys() - train_only:
         raise DataError(
             "all files that can be used only train",
             hint="Give photographs to validate and to test on, too, without --train-only.",
         )
-    group = join_identical(grouping.group, split)
-    tiles: dict[str, int] = {}
-    for each in usable:
-        if each.file.source in split:
-            name = group[each.file.source]
-            tiles[name] = tiles.get(name, 0) + each.tiles
-    splits = assign_splits(tiles, config.split, config.seed)
+    group, splits = split_files(grouping, digests, tiles, train_only, config.split, config.seed)
     if set(splits.values()) != set(SPLITS):
-        shown = ", ".join(sorted(tiles)[:3])
+        judged = sorted(tiles.keys() - train_only)
+        names = sorted({group[source] for source in judged})
         raise DataError(
-            f"the {len(split)} usable files show too few photographs for three splits that share none: "
-            f"{len(tiles)} ({shown})",
+            f"the {len(judged)} usable files show too few photographs for three splits that share none: "
+            f"{len(names)} ({', '.join(names[:3])})",
             hint="If the files' names mislead, say what names the photograph: --group-by '(.+)' takes every "
             "file for a photograph of its own.",
         )
-    # What only trains has no say in the above, and nothing of what is held out.
-    joined = join_identical(grouping.group, digests)
-    held = {joined[source] for source in split if splits[group[source]] != "train"}
-    known = {joined[source]: group[source] for source in split}
-    for source in digests.keys() - split.keys():
-        if joined[source] not in held:
-            group[source] = known.get(joined[source], joined[source])
-    splits = dict.fromkeys(group.values(), "train") | splits
     usable = [each for each in usable if each.file.source in group]
     stems = _stems([each.file.source for each in usable])
     order = {name: index for index, name in enumerate(SPLITS)}

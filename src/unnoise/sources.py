@@ -9,7 +9,7 @@ import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,27 @@ def find_sources(roots: Sequence[Path], output: Path) -> list[SourceFile]:
                 seen.add(real)
                 found.append(SourceFile(path, source, root))
     return sorted(found, key=lambda file: file.source)
+
+
+def find_apart(
+    roots: Sequence[Path], train_only: Sequence[Path], output: Path
+) -> tuple[list[SourceFile], list[SourceFile]]:
+    """The files to be split and those that only train, each as :func:`find_sources` lists them.
+
+    The first are called as they would be alone, since their noise is keyed by that. A file that both hold
+    belongs to the inner one of two folders, and only trains if they are the same.
+    """
+    files, more = find_sources(roots, output), find_sources(train_only, output)
+    depth = {file.path.resolve(): len(file.root.resolve().parts) for file in files}
+    inner = {file.path.resolve(): len(file.root.resolve().parts) for file in more}
+    theirs = {path for path, deep in inner.items() if deep >= depth.get(path, 0)}
+    files = [file for file in files if file.path.resolve() not in theirs]
+    prefix = "train-only"
+    while any(file.source.startswith(f"{prefix}/") for file in files):
+        prefix += "-"
+    return files, [
+        replace(file, source=f"{prefix}/{file.source}") for file in more if file.path.resolve() in theirs
+    ]
 
 
 def _unused(name: str, taken: set[str]) -> str:
