@@ -12,24 +12,64 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from unnoise.errors import DataError
-from unnoise.tiles import DatasetInfo
+from unnoise.tiles import DatasetInfo, Leak
 
 SCHEMA = 1
 FILE_NAME = "results.json"
 
 Kind = Literal["input", "filter", "network"]
+Outcome = Literal["better", "worse", "can't tell"]
+
+
+@dataclass(frozen=True)
+class PicturesInfo:
+    """Whole pictures that were scored, where there is no data set.
+
+    Attributes:
+        where: the folder, as it was given.
+        pictures: how many.
+        photographs: of how many photographs they are.
+        noises: what was added, a spelling each; one entry, empty, where the noise is real.
+        clipped: whether the noisy pictures were clipped to [0, 1], as those that come from files are.
+        smallest: width and height of the smallest picture.
+        largest: likewise.
+        seed: of the noise.
+        sha256: of the pictures' names and contents.
+        tuned_on: the folder whose pictures the filters were searched on, or nothing.
+        tuned_pictures: how many those are.
+        tuned_sha256: of their names and contents.
+        leaks: pictures that were tuned or trained on, and show what is scored, where that was allowed.
+    """
+
+    where: str
+    pictures: int
+    photographs: int
+    noises: tuple[str, ...]
+    clipped: bool
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    seed: int
+    sha256: str
+    tuned_on: str = ""
+    tuned_pictures: int = 0
+    tuned_sha256: str = ""
+    leaks: tuple[Leak, ...] = ()
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """A method's means over the test tiles of one colour group.
+    """A method's means over a part of the pictures that were scored.
 
     Attributes:
-        group: index in :attr:`DatasetInfo.colour_groups`.
-        tiles: how many test tiles that is.
+        group: index in :attr:`Results.groups`.
+        tiles: how many tiles or pictures that is.
         mse: mean squared error, pixels in [0, 1].
-        psnr: mean of the tiles' PSNR in dB.
+        psnr: mean of the pictures' PSNR in dB.
         ssim: mean SSIM.
+        psnr_of_mean_mse: -10 log10(mse), in dB.
+        ms_ssim: mean multi-scale SSIM.
+        edges: mean of :func:`unnoise.metrics.edges`, how well edges were kept, at most 1.
+        settings: a filter's, where they differ from group to group.
     """
 
     group: int
@@ -37,6 +77,103 @@ class GroupScore:
     mse: float
     psnr: float
     ssim: float
+    psnr_of_mean_mse: float = math.nan
+    ms_ssim: float = math.nan
+    edges: float = math.nan
+    settings: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of the pictures that is also scored by itself.
+
+    Attributes:
+        label: for people, in a word or two.
+        detail: more about it, or nothing.
+        colour: its colour (R, G, B) in [0, 1], where that is what makes it a group.
+    """
+
+    label: str
+    detail: str = ""
+    colour: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method takes on this machine for one megapixel (1e6 pixels), with all cores at its disposal.
+
+    Attributes:
+        seconds: by the clock, median of the rounds.
+        cpu_seconds: processor time, likewise.
+        megabytes: the most memory (1e6 bytes) beyond what the process held before; None where the system
+            does not tell.
+        pixels: of the picture that was timed.
+        rounds: how often.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    megabytes: float | None
+    pixels: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one method differs from another on the same photographs.
+
+    The differences in PSNR of a photograph's pictures are averaged first; the interval is a bootstrap over
+    photographs, so tiles of one photograph do not count as evidence more than once.
+
+    Attributes:
+        method: name of the one.
+        other: name of the other.
+        group: index in :attr:`Results.groups`, or None for all pictures.
+        photographs: how many there are.
+        mean: PSNR of ``method`` less that of ``other``, mean over the photographs, dB.
+        low: lower end of the interval.
+        high: upper end.
+        confidence: of the interval, such as 0.95.
+        wins: photographs on which ``method`` is ahead.
+        outcome: what that says of ``method``: better where ``low`` is above 0, worse where ``high`` is below.
+    """
+
+    method: str
+    other: str
+    group: int | None
+    photographs: int
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    wins: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture, or a square cut from one, that a report shows; pixel for pixel.
+
+    Attributes:
+        picture: its name.
+        group: index in :attr:`Results.groups`, or None.
+        place: left, top, width and height of what is shown, in the picture's pixels.
+        size: width and height of the picture.
+        files: layer -> file name of the image, PNG or JPEG; layers are ``clean``, ``noisy`` and methods'
+            names.
+        psnr: method's name -> PSNR of the whole picture, dB; of the noisy input too.
+        best_of: names of the methods that gained more here, in dB over the noisy input, than anywhere else.
+        worst_of: likewise, that gained least.
+    """
+
+    picture: str
+    group: int | None
+    place: tuple[int, int, int, int]
+    size: tuple[int, int]
+    files: dict[str, str]
+    psnr: dict[str, float]
+    best_of: tuple[str, ...] = ()
+    worst_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +218,11 @@ class MethodResult:
         settings: how the method was set, in words.
         parameters: of a network.
         ms_per_tile: time that one tile takes on this machine.
+        ms_ssim: mean multi-scale SSIM; NaN where the pictures are too small for it.
+        edges: mean of :func:`unnoise.metrics.edges`, how well edges were kept, at most 1.
+        perceptual: mean of a perceptual score, where one was asked for.
+        cost: time and memory that it takes.
+        source: what it was loaded from, and the SHA-256 of that file; of a network.
         training: of a network.
         article_row: the row of :data:`unnoise.published.PUBLISHED` that is the same method, or None.
     """
@@ -99,6 +241,11 @@ class MethodResult:
     ms_per_tile: float | None = None
     training: Training | None = None
     article_row: str | None = None
+    ms_ssim: float = math.nan
+    edges: float = math.nan
+    perceptual: float | None = None
+    cost: Cost | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,9 +321,10 @@ class Results:
         command: the command line that gives these results again.
         preset: its name, or ``custom``.
         elapsed_minutes: wall-clock time, over all sessions.
-        dataset: what was prepared.
-        dataset_hash: SHA-256 of the data set's manifest.
-        baseline: name of the method that the others are compared with: the tuned GaussianBlur.
+        dataset: the data set whose test tiles were scored; or None.
+        dataset_hash: SHA-256 of the data set's manifest; empty where there is none.
+        baseline: name of the method that the others are compared with: the tuned GaussianBlur, where it took
+            part.
         methods: in any order; the noisy input is among them.
         budget_minutes: time that was granted to all of it, if it was limited.
         versions: package -> version.
@@ -188,13 +336,17 @@ class Results:
         optimizers: names of methods that differ in the optimiser alone.
         notes: sentences that readers of the scores should know.
         timed: what :attr:`MethodResult.ms_per_tile` is, in words.
+        program: the command that wrote them: ``experiment`` or ``evaluate``.
+        pictures: the pictures that were scored, where there is no data set.
+        differences: of every method to every other, on all pictures and on each group.
+        samples: pictures to look at.
     """
 
     created: str
     command: str
     preset: str
     elapsed_minutes: float
-    dataset: DatasetInfo
+    dataset: DatasetInfo | None
     dataset_hash: str
     baseline: str
     methods: tuple[MethodResult, ...]
@@ -208,12 +360,28 @@ class Results:
     optimizers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     timed: str = ""
+    program: str = "experiment"
+    pictures: PicturesInfo | None = None
+    differences: tuple[Difference, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
         unknown = {self.baseline, *self.optimizers, *self.curves} - set(names)
         if unknown or len(set(names)) < len(names):
             raise ValueError(f"methods {names} have doubles, or lack {sorted(unknown)}")
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The parts that are scored by themselves too: by colour in a data set, else by noise, if several."""
+        if self.dataset is not None:
+            total = sum(group.size for group in self.dataset.colour_groups) or 1
+            return tuple(
+                Group(f"group {i + 1}", f"{group.size / total:.0%} of training", group.centre)
+                for i, group in enumerate(self.dataset.colour_groups)
+            )
+        noises = self.pictures.noises if self.pictures else ()
+        return tuple(Group(noise) for noise in noises) if len(noises) > 1 else ()
 
     def method(self, name: str) -> MethodResult:
         """The method of that name."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,25 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Two files that show the same, in different splits.
+
+    Attributes:
+        first: relative path of a file.
+        second: of the other.
+        kind: how alike they are: the same pixels, a copy that was changed, or crops that overlap.
+        splits: the splits that they are in.
+        overlap: part of the smaller of the two that both show, 0 to 1.
+    """
+
+    first: str
+    second: str
+    kind: Literal["identical", "near copy", "overlap"]
+    splits: tuple[str, str]
+    overlap: float
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """What `dataset.json` says.
 
@@ -88,6 +107,8 @@ class DatasetInfo:
         stored_noise: what the format left of the noise.
         skipped: files that were not used.
         train_only: how many of the files took no part in the split.
+        leaks: pairs of files in different splits that show the same, and were allowed to.
+        leaks_checked: whether such pairs were looked for.
     """
 
     tile: int
@@ -108,6 +129,8 @@ class DatasetInfo:
     skipped: tuple[Skipped, ...]
     tiles_per_image: int | None = None
     train_only: int = 0
+    leaks: tuple[Leak, ...] = ()
+    leaks_checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,6 +277,8 @@ def _info(fields: dict[str, Any]) -> DatasetInfo:
         packed_only=bool(fields["packed_only"]),
         tiles_per_image=fields.get("tiles_per_image"),
         train_only=int(fields.get("train_only", 0)),
+        leaks=tuple(Leak(**{**entry, "splits": tuple(entry["splits"])}) for entry in fields.get("leaks", ())),
+        leaks_checked=bool(fields.get("leaks_checked", False)),
         counts={name: int(fields["counts"][name]) for name in SPLITS},
         photographs={name: int(fields["photographs"][name]) for name in SPLITS},
         mean=_three(fields["mean"]),
