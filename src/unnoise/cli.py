@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from unnoise import __version__
-from unnoise.commands import compare, denoise, doctor, experiment, models, prepare, train
+from unnoise.commands import compare, denoise, doctor, evaluate, experiment, models, prepare, train
 from unnoise.console import Group
 
 
@@ -19,7 +19,7 @@ for command in (
     denoise.denoise,
     prepare.prepare,
     compare.compare,
-    compare.evaluate,
+    evaluate.evaluate,
     models.models,
     doctor.doctor,
     train.train,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that tell the libraries of a process how many threads they may use."""
+
 
 def available_cores(*, physical: bool = False) -> int:
     """Cores within this process's affinity and its container's share of processor time, at least 1.
@@ -36,3 +39,9 @@ def _quota() -> int:
         return max(1, round(int(quota) / int(period)))
     except (OSError, ValueError):
         return 1 << 16
+
+
+def given_threads() -> int:
+    """Threads that libraries may use in this process: what it was told by its environment, or all cores."""
+    told = os.environ.get(THREADS[0], "")
+    return int(told) if told.isdecimal() and int(told) else available_cores(physical=True)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from unnoise import images
 from unnoise.card import read_card
 from unnoise.codecs.base import Frame, Image, Samples
-from unnoise.cores import available_cores
+from unnoise.cores import available_cores, given_threads
 from unnoise.denoising import Cleaned, Settings, clean
 from unnoise.errors import ConfigError, ImageError, NetworkError, UnknownName
 from unnoise.files import replacing
@@ -113,6 +113,15 @@ class Network(Inference):
         """SHA-256 of its file, in hexadecimal."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """What its results depend on, in a line."""
+        return f"network {self.digest} {self.backend} {self.precision}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process it uses the threads that are that process's.
+        return _reopened, (str(self.path), self.digest, self.backend, self.precision)
 
     def clean(
         self, image: Image, settings: Settings, on_tile: Callable[[int, int], None] | None = None
@@ -225,6 +234,12 @@ class Network(Inference):
         for note in cleaned.notes:
             logger.warning("%s", note)
         return made
+
+
+@lru_cache(maxsize=2)
+def _reopened(path: str, _digest: str, backend: str, precision: str) -> Network:
+    """The network of a file, opened once in a process."""
+    return load(path, threads=given_threads(), backend=backend, precision=precision)
 
 
 @overload

@@ -1,9 +1,7 @@
-"""Denoisers × pictures → scores: the comparison of searched filters, and the evaluation of anything."""
+"""Methods × pictures → scores: the comparison of searched filters, and the evaluation of anything."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise import pairs as pairs_of
-from unnoise.errors import DataError, UnknownName
-from unnoise.filters import FILTERS, Denoiser, Filter, parse
+from unnoise.errors import DataError
+from unnoise.filters import Denoiser, Filter
+from unnoise.journal import Journal
 from unnoise.metrics import METRICS, psnr_of_mse
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs
 from unnoise.results import BlurTable, GroupScore, Kind, MethodResult
-from unnoise.scores import MSE, PSNR, SSIM, Evaluation
-from unnoise.scoring import Doubles, NoisyInput, Plan, run, score_here
+from unnoise.scoreboard import score_all
+from unnoise.scores import Evaluation
+from unnoise.scoring import Doubles, NoisyInput, run
 from unnoise.search import BLUR, LeftOut, Search, available, blur_table, plan_search, read_searches, search
 from unnoise.tiles import Dataset
 
 Log = Callable[[str], None]
-
-_TIMED = 30
-_WARM = 3
-_TIMING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +47,20 @@ def compare(
     dataset: Dataset,
     filters: Sequence[str] | None = None,
     *,
+    journal: Journal | None = None,
     workers: int | None = None,
     log: Log = lambda _: None,
     progress: bool = False,
 ) -> Comparison:
     """Search every filter on the validation split, freeze it, and score it once on the test split.
 
-    Every image is read once. The 16 settings of ``gaussian-blur`` are measured on all images of both splits,
-    on the test split only to be shown.
+    The 16 settings of ``gaussian-blur`` are measured on all images of both splits, on the test split only to
+    be shown.
 
     Args:
         dataset: prepared data set; its stored noise is used.
         filters: keys of :data:`unnoise.filters.FILTERS`; None takes all whose packages are installed.
+        journal: keeps the scores; what it holds is not scored again.
         workers: processes; None takes one a core.
         log: takes a line of text for people.
         progress: draw a progress bar on a terminal.
@@ -80,10 +78,12 @@ def compare(
     log(f"searching {', '.join(names)} on {len(valid)} images ({valid.where})")
     searches = search(valid, names, workers=workers, log=log, progress=progress)
     log(f"scoring the best settings on {len(test)} images ({test.where})")
-    shown = tuple(name for name in names if name == BLUR)
     best = [each.best.filter for each in searches]
-    evaluation, table = _evaluate(test, best, shown, workers=workers, progress=progress)
-    blur = blur_table(searches[names.index(BLUR)], table[0]) if shown else None
+    evaluation = score_parts([Part(test, best)], journal=journal, workers=workers, progress=progress)
+    blur = None
+    if BLUR in names:
+        measured = run(test, plan_search([BLUR], test), workers=workers, progress=progress, text=BLUR)
+        blur = blur_table(searches[names.index(BLUR)], read_searches([BLUR], measured, len(test))[0])
     return Comparison(searches, evaluation, blur, left_out)
 
 
@@ -93,6 +93,7 @@ def evaluate(
     split: str = "test",
     *,
     limit: int | None = None,
+    journal: Journal | None = None,
     workers: int | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -103,14 +104,15 @@ def evaluate(
         denoisers: filters and networks. They are told the noise's sigma.
         split: train, valid or test.
         limit: score a seeded choice of so many tiles, the same for each data set and count; None scores all.
-        workers: processes for filters; None takes one a core. Networks run in this process.
+        journal: keeps the scores; what it holds is not scored again.
+        workers: processes; None takes one a core.
         progress: draw a progress bar on a terminal.
 
     Raises:
         DataError: there is no such split, or it is damaged.
     """
     pairs = pairs_of.of_split(dataset, split, limit=limit)
-    return _evaluate(pairs, denoisers, (), workers=workers, progress=progress)[0]
+    return score_parts([Part(pairs, denoisers)], journal=journal, workers=workers, progress=progress)
 
 
 def evaluate_folder(
@@ -119,6 +121,7 @@ def evaluate_folder(
     denoisers: Sequence[Denoiser],
     *,
     seed: int = 0,
+    journal: Journal | None = None,
     workers: int | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -131,7 +134,8 @@ def evaluate_folder(
         noise: what is added.
         denoisers: filters and networks. They are told the noise's sigma.
         seed: of the noise.
-        workers: processes for filters; None takes one a core.
+        journal: keeps the scores; what it holds is not scored again.
+        workers: processes; None takes one a core.
         progress: draw a progress bar on a terminal.
 
     Raises:
@@ -139,7 +143,7 @@ def evaluate_folder(
         ImageError: a file is no picture, or damaged.
     """
     pairs = pairs_of.of_pictures(pictures_in(clean), noise, where=f"{clean}, {noise.spec}", seed=seed)
-    return _evaluate(pairs, denoisers, (), workers=workers, progress=progress)[0]
+    return score_parts([Part(pairs, denoisers)], journal=journal, workers=workers, progress=progress)
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
@@ -155,80 +159,68 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXTENSIONS}
 
 
-def choose(
-    texts: Sequence[str], dataset: Dataset, *, log: Log = lambda _: None, progress: bool = False
-) -> list[Denoiser]:
-    """The denoisers that a person names.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Pictures that have one noise, and the methods to score on them.
 
-    A text is a run's folder, a network file, the name of a bundled network, a filter with its settings
-    (``nlm:h=40``), or a filter's bare name, which is searched on the data set's validation split first.
+    Attributes:
+        pairs: the pictures.
+        denoisers: in every part as many, in the same order; a filter may be set differently in each.
+    """
+
+    pairs: Pairs
+    denoisers: Sequence[Denoiser]
+
+
+def score_parts(
+    parts: Sequence[Part],
+    *,
+    names: Sequence[str] | None = None,
+    journal: Journal | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Score methods on several parts; the noisy input itself comes first.
 
     Args:
-        texts: what the person wrote.
-        dataset: the data set that they will be evaluated on.
-        log: takes a line of text for people.
+        parts: one, or one for each noise: then each is a group of its own.
+        names: of the methods, without the noisy input; None takes the denoisers' own, told apart.
+        journal: keeps the scores; what it holds is not scored again.
+        workers: processes; None takes one a core.
         progress: draw a progress bar on a terminal.
-
-    Raises:
-        UnknownName: a text is none of these.
-        MissingExtra: a filter needs packages that are not installed.
-        NetworkError: a network cannot be loaded.
     """
-    from unnoise.denoiser import bundled, load
-    from unnoise.filters import require
-
-    chosen: dict[str, Denoiser | None] = {}
-    for text in texts:
-        name, colon, _ = text.partition(":")
-        if name in FILTERS:
-            require(name)
-            chosen[text] = parse(text) if colon else None
-        elif Path(text).exists() or text.endswith(".onnx") or text in bundled():
-            chosen[text] = load(text)
-        else:
-            raise UnknownName("denoiser", text, [*FILTERS, *bundled()])
-    bare = [text for text, denoiser in chosen.items() if denoiser is None]
-    if bare:
-        valid = pairs_of.of_split(dataset, "valid")
-        log(f"searching {', '.join(bare)} on {len(valid)} images ({valid.where})")
-        found = search(valid, bare, log=log, progress=progress)
-        chosen |= {each.name: each.best.filter for each in found}
-    return [denoiser for denoiser in chosen.values() if denoiser is not None]
-
-
-def _evaluate(
-    pairs: Pairs,
-    denoisers: Sequence[Denoiser],
-    shown: Sequence[str],
-    *,
-    workers: int | None,
-    progress: bool,
-) -> tuple[Evaluation, tuple[Search, ...]]:
-    """Scores of the noisy input and the denoisers, and, from the same pass, the grids of ``shown``."""
-    methods: list[Denoiser] = [NoisyInput(), *denoisers]
-    light = [index for index, each in enumerate(methods) if isinstance(each, Filter | NoisyInput)]
-    heavy = [index for index in range(len(methods)) if index not in light]
-    grids = plan_search(shown, pairs)
-    plan = Plan(grids.searched, grids.limits, tuple(methods[index] for index in light))
-    measured = run(pairs, plan, workers=workers, progress=progress, text="filters")
-    scores = np.empty((len(methods), len(pairs), len(METRICS)))
-    scores[light] = measured.scores
-    if heavy:
-        scores[heavy] = score_here(
-            pairs, [methods[index] for index in heavy], progress=progress, text="networks"
-        )
-    sample = [noisy for _, noisy in pairs.sample(_TIMED)]
-    summaries = tuple(
-        _summary(name, method, rows, pairs.groups, _milliseconds(method, sample, pairs.sigma))
-        for name, method, rows in zip(unique_names(methods), methods, scores, strict=True)
+    scores = np.concatenate(
+        [
+            score_all(
+                part.pairs,
+                [NoisyInput(), *part.denoisers],
+                journal=journal,
+                workers=workers,
+                progress=progress,
+                text="scoring",
+            )
+            for part in parts
+        ],
+        axis=1,
     )
-    sizes = {f"{picture.shape[1]} × {picture.shape[0]} pixels" for picture in sample}
-    timed = (
-        f"median of up to {_TIMED} calls with one image each ({', '.join(sorted(sizes)[:3])}), one after "
-        "another in one process, each library with its own number of threads; no reading, no scoring"
+    if len(parts) > 1:
+        groups = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.pairs) for part in parts])
+    else:
+        groups = parts[0].pairs.groups
+    methods = [[NoisyInput(), *part.denoisers] for part in parts]
+    first = unique_names(methods[0])
+    titles = first if names is None else [first[0], *names]
+    return Evaluation(
+        where=parts[0].pairs.where if len(parts) == 1 else "; ".join(part.pairs.where for part in parts),
+        names=[name for part in parts for name in part.pairs.names],
+        photographs=[photograph for part in parts for photograph in part.pairs.photographs],
+        groups=groups,
+        methods=tuple(
+            _summary(name, each, rows, groups)
+            for name, each, rows in zip(titles, zip(*methods, strict=True), scores, strict=True)
+        ),
+        scores=scores,
     )
-    evaluation = Evaluation(pairs.where, pairs.names, pairs.groups, summaries, scores, timed)
-    return evaluation, read_searches(shown, measured, len(pairs))
 
 
 def unique_names(methods: Sequence[Denoiser]) -> list[str]:
@@ -245,46 +237,39 @@ def unique_names(methods: Sequence[Denoiser]) -> list[str]:
 
 
 def _summary(
-    name: str,
-    method: Denoiser,
-    scores: Doubles,
-    groups: npt.NDArray[np.int16] | None,
-    milliseconds: float,
+    name: str, denoisers: Sequence[Denoiser], scores: Doubles, groups: npt.NDArray[np.int16] | None
 ) -> MethodResult:
+    """A method's means; ``denoisers`` are those of the parts."""
+    method = denoisers[0]
     kind: Kind = "filter" if isinstance(method, Filter) else "network"
     if isinstance(method, NoisyInput):
         kind = "input"
-    mean = scores.mean(axis=0)
-    per_group = []
-    for group in [] if groups is None else sorted(set(groups.tolist())):
-        rows = scores[groups == group]
-        part = rows.mean(axis=0)
-        per_group.append(GroupScore(group, len(rows), float(part[MSE]), float(part[PSNR]), float(part[SSIM])))
+    settings = [each.settings_text if isinstance(each, Filter) else "" for each in denoisers]
+    same = len(set(settings)) == 1
+    per_group = tuple(
+        GroupScore(
+            group=int(group),
+            tiles=int((groups == group).sum()),
+            settings="" if same or len(denoisers) == 1 else settings[int(group)],
+            **_means(scores[groups == group]),
+        )
+        for group in ([] if groups is None else np.unique(groups))
+    )
+    path, digest = getattr(method, "path", None), getattr(method, "digest", None)
     return MethodResult(
         name=name,
         label=method.entry.label if isinstance(method, Filter) and name == method.name else name,
         kind=kind,
-        mse=float(mean[MSE]),
-        psnr=float(mean[PSNR]),
-        psnr_of_mean_mse=psnr_of_mse(float(mean[MSE])),
-        ssim=float(mean[SSIM]),
         tiles=len(scores),
-        groups=tuple(per_group),
-        settings=method.settings_text if isinstance(method, Filter) else "",
+        groups=per_group,
+        settings=settings[0] if same else "",
         parameters=getattr(method, "parameters", None),
-        ms_per_tile=None if kind == "input" else milliseconds,
         article_row=BLUR if method.name == BLUR else None,
+        source=f"{path.name}, SHA-256 {digest}" if path is not None and digest else "",
+        **_means(scores),
     )
 
 
-def _milliseconds(method: Denoiser, noisy: Sequence[npt.NDArray[np.float32]], sigma: float | None) -> float:
-    for picture in noisy[:_WARM]:
-        method(picture, sigma)
-    taken: list[float] = []
-    for picture in noisy:
-        start = time.perf_counter()
-        method(picture, sigma)
-        taken.append(time.perf_counter() - start)
-        if sum(taken) > _TIMING_SECONDS:
-            break
-    return statistics.median(taken) * 1000
+def _means(scores: Doubles) -> dict[str, float]:
+    mean = dict(zip(METRICS, scores.mean(axis=0).tolist(), strict=True))
+    return {**mean, "psnr_of_mean_mse": psnr_of_mse(mean["mse"])}

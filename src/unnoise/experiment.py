@@ -7,41 +7,48 @@ there is not done again: the same command, given after a kill at any point, goes
 
     OUT/experiment.json     what was asked for, and the time each stage took
     OUT/data/               the data set
-    OUT/comparison.json     the filters' searches and scores
+    OUT/comparison.json     the filters' searches
+    OUT/journal.jsonl       scores of every method, as soon as they are known
     OUT/runs/NAME/          a training each
-    OUT/scores/NAME.json    a network's scores each
+    OUT/samples/            pictures that the report shows
     OUT/figure.png, report.html, report.md, scores.csv, results.json
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unnoise import provenance
+from unnoise.assessment import assess, show_files
+from unnoise.card import read_card
 from unnoise.cores import available_cores
-from unnoise.denoiser import bundled, chosen, load
+from unnoise.denoiser import bundled, chosen, find, load
 from unnoise.diary import Diary
 from unnoise.errors import ConfigError, TrainingError, UnknownName
 from unnoise.evaluate import compare, evaluate
 from unnoise.figure import figure, save_figure
 from unnoise.files import write_text
 from unnoise.filters import Denoiser, parse
+from unnoise.journal import NAME as JOURNAL_NAME
+from unnoise.journal import Journal
+from unnoise.methods import Contenders
 from unnoise.noise import has_levels
 from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
 from unnoise.presets import COMMON, PRESETS, Contender
 from unnoise.report import RENDERERS
-from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Results, Training, decode
+from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Training, decode
+from unnoise.scores import FIGURE_NAME
 from unnoise.sources import find_sources
+from unnoise.subjects import tiles
 from unnoise.tiles import Dataset, load_dataset
 
 Log = Callable[[str], None]
@@ -160,42 +167,48 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
 
     with diary.stage("prepare"):
         dataset = _prepared(config, log, progress)
+    journal = Journal(config.out / JOURNAL_NAME)
     with diary.stage("compare"):
-        compared = _compared(config, dataset, log, progress)
+        compared = _compared(config, dataset, journal, log, progress)
     if not diary.minutes:
         diary.decide(_share_out(config, diary.seconds))
     minutes = diary.minutes
     preset = PRESETS[config.preset]
-    methods = list(compared.methods)
+    denoisers: dict[str, Denoiser] = {name: parse(spec) for name, spec in compared.best.items()}
     for contender in preset.contenders:
         with diary.stage(f"train {contender.name}"):
             _trained(config, contender, minutes[contender.name], log, progress)
         with diary.stage(f"score {contender.name}"):
-            methods.append(_scored(config, contender, dataset, log, progress))
+            denoisers[contender.name] = load(_run_folder(config, contender.name))
+            scored = evaluate(dataset, [denoisers[contender.name]], journal=journal, progress=progress)
+            log(f"{contender.name}: test MSE {scored.methods[-1].mse:.6f}")
     if config.shipped:
-        with diary.stage(f"score {SHIPPED}"):
-            methods.append(_scored_shipped(config, config.shipped, dataset, log, progress))
-
-    with diary.stage("figure"):
-        picture = _figure(config, dataset, methods, log)
-    results = Results(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        denoisers[SHIPPED] = load(config.shipped)
+    with diary.stage("report"):
+        contenders = Contenders(tuple(denoisers), (tuple(denoisers.values()),), ())
+        found = assess(tiles(dataset), contenders, config.out, journal=journal, log=log, progress=progress)
+        described = {each.name: partial(_trained_here, config, each, dataset) for each in preset.contenders}
+        described[SHIPPED] = partial(_shipped_as_it_is, config)
+        methods = tuple(
+            described[each.name](each) if each.name in described else each for each in found.results.methods
+        )
+        files = show_files(config.out, found.results.samples)
+        files[FIGURE_NAME] = _figure(config, dataset, methods, denoisers, log)
+    results = dataclasses.replace(
+        found.results,
         command=config.command,
         preset=config.preset,
         elapsed_minutes=round(diary.seconds / 60, 1),
-        dataset=dataset.info,
-        dataset_hash=hashlib.sha256((dataset.path / "manifest.jsonl").read_bytes()).hexdigest(),
         baseline=BASELINE,
-        methods=tuple(methods),
+        methods=methods,
         budget_minutes=config.minutes,
-        versions=provenance.versions(),
         machine=provenance.machine(config.threads),
         seeds={"split, noise and training": config.seed},
         blur=compared.blur,
         searches=compared.searches,
         curves=_curves(config),
         optimizers=preset.optimizers,
-        timed=compared.timed,
+        program="experiment",
         notes=provenance.notes(
             dataset,
             common=_common(config),
@@ -205,7 +218,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         ),
     )
     for name, render in RENDERERS.items():
-        _write(config.out / name, render(results, picture))
+        _write(config.out / name, render(results, files))
     best = results.ranked("filter", "network")[0]
     log(f"best: {best.label}, MSE {best.mse:.6f}, {results.ratio(best):.2f} × the tuned blur's")
     return config.out / "report.html"
@@ -218,11 +231,9 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
 class _Compared:
     """What is kept of the filters' comparison."""
 
-    methods: tuple[MethodResult, ...]
     searches: tuple[FilterSearch, ...]
     blur: BlurTable
     best: dict[str, str]
-    timed: str
     left_out: tuple[str, ...]
 
 
@@ -266,19 +277,19 @@ def _tiles_per_image(config: ExperimentConfig) -> int:
     return max(1, PRESETS[config.preset].tiles // max(1, len(find_sources(config.sources, config.out))))
 
 
-def _compared(config: ExperimentConfig, dataset: Dataset, log: Log, progress: bool) -> _Compared:
+def _compared(
+    config: ExperimentConfig, dataset: Dataset, journal: Journal, log: Log, progress: bool
+) -> _Compared:
     path = config.out / "comparison.json"
     if path.exists():
         compared: _Compared = decode(_Compared, _read(path))
         return compared
-    comparison = compare(dataset, log=log, progress=progress)
+    comparison = compare(dataset, journal=journal, log=log, progress=progress)
     assert comparison.blur is not None
     compared = _Compared(
-        comparison.evaluation.methods,
         tuple(each.record() for each in comparison.searches),
         comparison.blur,
         {each.name: each.best.filter.spec for each in comparison.searches},
-        comparison.evaluation.timed,
         tuple(f"{each.name} {each.reason}" for each in comparison.left_out),
     )
     _write(path, json.dumps(dataclasses.asdict(compared), indent=1))
@@ -324,23 +335,18 @@ def _trained(
     run.last.unlink(missing_ok=True)
 
 
-def _scored(
-    config: ExperimentConfig, contender: Contender, dataset: Dataset, log: Log, progress: bool
+def _trained_here(
+    config: ExperimentConfig, contender: Contender, dataset: Dataset, measured: MethodResult
 ) -> MethodResult:
-    path = config.out / "scores" / f"{contender.name}.json"
-    if path.exists():
-        stored: MethodResult = decode(MethodResult, _read(path))
-        return stored
-    measured = _measure(load(_run_folder(config, contender.name)), dataset, progress)
+    """The scores of a network with what it is and what it received."""
     settings, last = _settings(config, contender.name), _metrics(config, contender.name)[-1]
     broken = _run_folder(config, contender.name) / _BROKEN_OFF
     broken_off = broken.read_text(encoding="utf-8") if broken.exists() else None
     notes = [f"as many steps as {contender.follows}"] if contender.follows else []
     notes += [broken_off] if broken_off else []
     seen = int(last["step"]) * int(settings["batch"])
-    result = dataclasses.replace(
+    return dataclasses.replace(
         measured,
-        name=contender.name,
         label=contender.label,
         settings=provenance.recipe(settings, _common(config)),
         article_row=contender.article_row,
@@ -355,51 +361,31 @@ def _scored(
             note="; ".join(notes),
         ),
     )
-    log(f"{contender.name}: test MSE {result.mse:.6f}")
-    _write(path, json.dumps(dataclasses.asdict(result), indent=1))
-    return result
 
 
-def _scored_shipped(
-    config: ExperimentConfig, name: str, dataset: Dataset, log: Log, progress: bool
-) -> MethodResult:
-    path = config.out / "scores" / f"{SHIPPED}.json"
-    if path.exists():
-        stored: MethodResult = decode(MethodResult, _read(path))
-        return stored
-    network = load(name)
-    result = dataclasses.replace(
-        _measure(network, dataset, progress),
-        name=SHIPPED,
-        label="the shipped network",
-        settings=provenance.trained_elsewhere(network.card.training),
+def _shipped_as_it_is(config: ExperimentConfig, measured: MethodResult) -> MethodResult:
+    """The scores of the bundled network with how it was trained."""
+    card = read_card(find(str(config.shipped)))
+    return dataclasses.replace(
+        measured, label="the shipped network", settings=provenance.trained_elsewhere(card.training)
     )
-    log(f"{SHIPPED}: test MSE {result.mse:.6f}")
-    _write(path, json.dumps(dataclasses.asdict(result), indent=1))
-    return result
 
 
-def _measure(denoiser: Denoiser, dataset: Dataset, progress: bool) -> MethodResult:
-    return evaluate(dataset, [denoiser], progress=progress).methods[-1]
-
-
-def _figure(config: ExperimentConfig, dataset: Dataset, methods: list[MethodResult], log: Log) -> bytes:
-    path = config.out / "figure.png"
+def _figure(
+    config: ExperimentConfig,
+    dataset: Dataset,
+    methods: Sequence[MethodResult],
+    denoisers: Mapping[str, Denoiser],
+    log: Log,
+) -> bytes:
+    path = config.out / FIGURE_NAME
     if not path.exists():
         ranked = sorted((m for m in methods if m.kind != "input"), key=lambda m: m.mse)
         best_filter = next(m for m in ranked if m.kind == "filter")
         shown = [m for m in ranked if m.kind == "network" or m.name in (BASELINE, best_filter.name)]
-        settings = decode(_Compared, _read(config.out / "comparison.json")).best
-        denoisers: list[tuple[str, Denoiser]] = []
-        for method in shown:
-            if method.kind == "filter":
-                denoisers.append((method.label, parse(settings[method.name])))
-            else:
-                shipped = config.shipped if method.name == SHIPPED else None
-                source = shipped or _run_folder(config, method.name)
-                denoisers.append((method.label, load(source)))
         log("drawing the figure")
-        save_figure(figure(of_split(dataset, "test"), denoisers), path)
+        labelled = [(method.label, denoisers[method.name]) for method in shown]
+        save_figure(figure(of_split(dataset, "test"), labelled), path)
     return path.read_bytes()
 
 

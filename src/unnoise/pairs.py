@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy.typing as npt
 
 from unnoise import images, noise
 from unnoise.errors import DataError
+from unnoise.grouping import group_files
 from unnoise.noise import Noise
-from unnoise.tiles import Dataset, packed_path
+from unnoise.tiles import MANIFEST_NAME, Dataset, packed_path
 
 FloatArray = npt.NDArray[np.float32]
 Pictures = tuple[FloatArray, FloatArray]
@@ -35,6 +37,10 @@ class Chunk(Protocol):
     @property
     def ranks(self) -> tuple[int, ...]: ...  # noqa: D102
 
+    @property
+    def identity(self) -> str:
+        """A text that two chunks share only if they hold the same pictures."""
+
     def read(self) -> Pictures:
         """The pictures."""
 
@@ -48,12 +54,19 @@ class Tiles:
         split: train, valid or test.
         rows: rising.
         ranks: see :class:`Chunk`.
+        manifest: SHA-256 of the data set's manifest.
     """
 
     data: Path
     split: str
     rows: tuple[int, ...]
     ranks: tuple[int, ...]
+    manifest: str = ""
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Chunk`."""
+        return f"{self.manifest} {self.split} {self.rows}"
 
     def read(self) -> Pictures:
         """The tiles; noisy ones as they are stored, 8 bits and clipped."""
@@ -83,6 +96,11 @@ class Picture:
     seed: int
     ranks: tuple[int, ...]
 
+    @cached_property
+    def identity(self) -> str:
+        """See :class:`Chunk`."""
+        return f"{self.name} {content(self.clean)} {self.noise.spec} {self.seed}"
+
     def read(self) -> Pictures:
         """The picture, alone in its stack.
 
@@ -92,6 +110,42 @@ class Picture:
         clean = images.read(self.clean).pixels if isinstance(self.clean, Path) else self.clean
         noisy = noise.apply(self.noise, clean, noise.keyed_seed(self.seed, self.name, self.noise))
         return clean[None], noisy[None]
+
+
+@dataclass(frozen=True, eq=False)
+class RealPair:
+    """A clean picture and a noisy one of the same, from two files.
+
+    Attributes:
+        name: of the pair.
+        clean: a file.
+        noisy: a file.
+        ranks: see :class:`Chunk`.
+    """
+
+    name: str
+    clean: Path
+    noisy: Path
+    ranks: tuple[int, ...]
+
+    @cached_property
+    def identity(self) -> str:
+        """See :class:`Chunk`."""
+        return f"{self.name} {content(self.clean)} {content(self.noisy)}"
+
+    def read(self) -> Pictures:
+        """The pair, alone in its stack.
+
+        Raises:
+            ImageError: a file cannot be read.
+        """
+        return images.read(self.clean).pixels[None], images.read(self.noisy).pixels[None]
+
+
+def content(picture: Path | FloatArray) -> str:
+    """SHA-256 of a file's bytes, or of an array's, in hexadecimal."""
+    data = picture.read_bytes() if isinstance(picture, Path) else np.ascontiguousarray(picture).tobytes()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _as_float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
@@ -108,6 +162,7 @@ class Pairs:
         groups: colour group of each, or None where there are none.
         chunks: the pictures.
         read_names: gives their names, in the order of the chunks.
+        read_photographs: gives the photograph that each is of; None takes each for one.
     """
 
     where: str
@@ -115,6 +170,7 @@ class Pairs:
     groups: npt.NDArray[np.int16] | None
     chunks: tuple[Chunk, ...]
     read_names: Callable[[], Sequence[str]]
+    read_photographs: Callable[[], Sequence[str]] | None = None
 
     def __len__(self) -> int:
         return sum(len(chunk.ranks) for chunk in self.chunks)
@@ -123,6 +179,11 @@ class Pairs:
     def names(self) -> Sequence[str]:
         """Name of each picture; a data set's are read at first use, since a search needs none."""
         return self.read_names()
+
+    @cached_property
+    def photographs(self) -> Sequence[str]:
+        """The photograph that each picture is of: pictures of one are no independent evidence."""
+        return self.names if self.read_photographs is None else self.read_photographs()
 
     def sample(self, count: int) -> list[tuple[FloatArray, FloatArray]]:
         """Clean and noisy (H, W, C) of the ``count`` pictures of lowest rank, in the order of the ranks."""
@@ -164,8 +225,9 @@ def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int
     if not rows:
         raise DataError(f"no tiles to measure on in {dataset.path}, {name}", hint="Ask for one at least.")
     step = max(1, CHUNK_PIXELS // dataset.info.tile**2)
+    manifest = content(dataset.path / MANIFEST_NAME)
     chunks = tuple(
-        Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part))
+        Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part), manifest)
         for part in (rows[start : start + step] for start in range(0, len(rows), step))
     )
     return Pairs(
@@ -174,6 +236,7 @@ def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int
         groups=np.asarray(split.group)[rows],
         chunks=chunks,
         read_names=lambda: [split.names[row] for row in rows],
+        read_photographs=lambda: [split.photographs[row] for row in rows],
     )
 
 
@@ -196,4 +259,69 @@ def of_pictures(clean: Mapping[str, Path | FloatArray], added: Noise, *, where: 
         Picture(name, picture, added, seed, (rank,))
         for (name, picture), rank in zip(clean.items(), ranks, strict=True)
     )
-    return Pairs(where, added.sigma, None, chunks, lambda: list(clean))
+    return Pairs(where, added.sigma, None, chunks, lambda: list(clean), lambda: photographs(clean))
+
+
+def crops(files: Mapping[str, Path], count: int, side: int, *, seed: int = 0) -> dict[str, FloatArray]:
+    """One seeded square of each of some seeded pictures.
+
+    Args:
+        files: name -> file.
+        count: pictures to take; all, where there are fewer.
+        side: of the squares in pixels, less where a picture is smaller.
+        seed: of both choices.
+
+    Returns:
+        name -> float32 (side, side, C) in [0, 1].
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    rng = np.random.default_rng(seed)
+    listed = list(files.items())
+    chosen = {}
+    for index in sorted(rng.permutation(len(listed))[:count]):
+        name, path = listed[index]
+        pixels = images.read(path).pixels
+        y, x = (int(rng.integers(0, max(1, extent - side + 1))) for extent in pixels.shape[:2])
+        chosen[name] = np.ascontiguousarray(pixels[y : y + side, x : x + side])
+    return chosen
+
+
+def of_files(pairs: Mapping[str, tuple[Path, Path]], *, where: str) -> Pairs:
+    """Pictures with real noise, each beside a clean one of the same.
+
+    Args:
+        pairs: name -> noisy file, clean file.
+        where: what the pictures are, for people.
+
+    Raises:
+        DataError: there are none, or the two of a pair differ in size; the message lists all that do.
+        ImageError: a file cannot be read.
+    """
+    if not pairs:
+        raise DataError(f"no pairs in {where}", hint="Give noisy pictures and clean ones of the same names.")
+    ranks = _ranks(len(pairs), 0)
+    chunks = tuple(
+        RealPair(name, clean, noisy, (rank,))
+        for (name, (noisy, clean)), rank in zip(pairs.items(), ranks, strict=True)
+    )
+    odd = []
+    for chunk in chunks:
+        clean, noisy = (images.read(file).samples.shape for file in (chunk.clean, chunk.noisy))
+        if clean != noisy:
+            odd.append(f"{chunk.noisy} is {_size(noisy)}, {chunk.clean} is {_size(clean)}")
+    if odd:
+        raise DataError("pairs differ in size: " + "; ".join(odd), hint="Both must show the same pixels.")
+    return Pairs(where, None, None, chunks, lambda: list(pairs), lambda: photographs(pairs))
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]} × {shape[0]} pixels of {shape[2]} channel{'' if shape[2] == 1 else 's'}"
+
+
+def photographs(names: Iterable[str]) -> list[str]:
+    """The photograph that each file is of, as its name tells; see :data:`unnoise.grouping.PATTERNS`."""
+    names = list(names)
+    group = group_files(names, None).group
+    return [group[name] for name in names]

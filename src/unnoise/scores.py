@@ -24,30 +24,8 @@ MSE, PSNR, SSIM = (list(METRICS).index(name) for name in ("mse", "psnr", "ssim")
 """Where the metrics stand in the last axis of a score array."""
 
 SCORES_NAME = "scores.jsonl"
-METHODS_NAME = "methods.jsonl"
 SEARCHES_NAME = "searches.jsonl"
 FIGURE_NAME = "figure.png"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A picture's scores under one method; output clipped to [0, 1].
-
-    Attributes:
-        method: name of the method.
-        name: of the picture.
-        group: its colour group, or None where there are none.
-        mse: mean squared error, pixels in [0, 1].
-        psnr: dB; None where it is infinite.
-        ssim: None where the picture is smaller than its window.
-    """
-
-    method: str
-    name: str
-    group: int | None
-    mse: float
-    psnr: float | None
-    ssim: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,27 +35,26 @@ class Evaluation:
     Attributes:
         where: the pictures, for people.
         names: of the pictures.
-        groups: their colour groups, or None where there are none.
+        photographs: the photograph that each picture is of.
+        groups: a data set's colour groups, or the number of the noise where there are several, else None.
         methods: a summary of each method; ``tiles`` counts pictures.
         scores: (methods, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
-        timed: what :attr:`MethodResult.ms_per_tile` is, in words.
     """
 
     where: str
     names: Sequence[str]
+    photographs: Sequence[str]
     groups: npt.NDArray[np.int16] | None
     methods: tuple[MethodResult, ...]
     scores: Doubles
-    timed: str
 
-    def records(self) -> Iterator[Record]:
-        """A record for each method and picture."""
+    def records(self) -> Iterator[dict[str, Any]]:
+        """For each method and picture: names, group and every metric; None where it is no finite number."""
         for method, scores in zip(self.methods, self.scores, strict=True):
             for index, (name, row) in enumerate(zip(self.names, scores, strict=True)):
                 group = None if self.groups is None else int(self.groups[index])
-                yield Record(
-                    method.name, name, group, float(row[MSE]), _finite(row[PSNR]), _finite(row[SSIM])
-                )
+                measured = {metric: _finite(value) for metric, value in zip(METRICS, row, strict=True)}
+                yield {"method": method.name, "name": name, "group": group, **measured}
 
 
 def check_outputs(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -112,12 +89,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write a line for each picture and method, and a line for each method; return the files."""
-    return [
-        _write_lines(folder / SCORES_NAME, map(plain, evaluation.records())),
-        _write_lines(folder / METHODS_NAME, map(plain, evaluation.methods)),
-    ]
+def write_scores(evaluation: Evaluation, folder: Path) -> Path:
+    """Write a line for each picture and method."""
+    return _write_lines(folder / SCORES_NAME, evaluation.records())
 
 
 def write_searches(searches: Sequence[Search], folder: Path) -> Path:

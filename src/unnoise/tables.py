@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
-from unnoise.results import BlurTable, MethodResult
+from unnoise import findings
+from unnoise.results import BlurTable, MethodResult, Results
 from unnoise.scores import Evaluation
 from unnoise.search import Search
 
@@ -30,35 +32,52 @@ def _is_number(cell: str) -> bool:
     return cell in {"", "–"} or cell.replace(",", "").lstrip("-").replace(".", "", 1).rstrip("*").isdigit()
 
 
+def _digits(value: float | None) -> str:
+    """Three digits, whatever the size."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{decimals}f}"
 
 
 def methods_table(methods: Sequence[MethodResult]) -> str:
-    """A line a method, the least error first; the measures of all pictures."""
-    rows = [
-        (
-            each.name,
-            _number(each.mse, 6),
-            _number(each.psnr, 2),
-            _number(each.psnr_of_mean_mse, 2),
-            _number(each.ssim, 4),
-            _number(each.parameters, 0),
-            "–" if each.ms_per_tile is None else f"{each.ms_per_tile:.3g}",
-            each.settings,
-        )
-        for each in sorted(methods, key=lambda each: each.mse)
-    ]
-    header = ("method", "MSE", "PSNR dB", "PSNR of mean MSE", "SSIM", "parameters", "ms", "settings")
-    return aligned(header, rows)
+    """A line a method, the least error first; the measures of all pictures. Columns of nothing are left out."""
+    ranked = sorted(methods, key=lambda each: each.mse)
+    columns = {
+        "method": [each.name for each in ranked],
+        "MSE": [_number(each.mse, 6) for each in ranked],
+        "PSNR dB": [_number(each.psnr, 2) for each in ranked],
+        "PSNR of mean MSE": [_number(each.psnr_of_mean_mse, 2) for each in ranked],
+        "SSIM": [_number(each.ssim, 4) for each in ranked],
+        "MS-SSIM": [_number(each.ms_ssim, 4) for each in ranked],
+        "edges": [_number(each.edges, 4) for each in ranked],
+        "perceptual": [_number(each.perceptual, 4) for each in ranked],
+        "s/MP": [_digits(each.cost.seconds if each.cost else None) for each in ranked],
+        "MB/MP": [_digits(each.cost.megabytes if each.cost else None) for each in ranked],
+        "parameters": [_number(each.parameters, 0) for each in ranked],
+        "settings": [each.settings for each in ranked],
+    }
+    filled = {
+        title: cells for title, cells in columns.items() if any(cell not in {"", "–"} for cell in cells)
+    }
+    return aligned(list(filled), list(zip(*filled.values(), strict=True)))
 
 
-def groups_table(methods: Sequence[MethodResult]) -> str:
-    """A line a method with its MSE, PSNR and SSIM in each colour group; empty where there are no groups."""
+def groups_table(methods: Sequence[MethodResult], labels: Sequence[str] = ()) -> str:
+    """A line a method with its MSE, PSNR and SSIM in each group; empty where there are no groups.
+
+    Args:
+        methods: all of them, with the same groups.
+        labels: of the groups; they get numbers where there are none.
+    """
     groups = [(each.group, each.tiles) for each in methods[0].groups]
     if not groups:
         return ""
-    header = ["method", *(f"group {group} ({tiles:,})" for group, tiles in groups)]
+    titles = [labels[group] if labels else f"group {group}" for group, _ in groups]
+    header = ["method", *(f"{title} ({tiles:,})" for title, (_, tiles) in zip(titles, groups, strict=True))]
     rows = [
         [
             each.name,
@@ -101,13 +120,63 @@ def blur_tables(blur: BlurTable, valid: int, test: int) -> str:
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """All that a person wants to know of an evaluation: the scores, those by colour group, what was timed."""
+    """What a person wants to know of an evaluation: the scores, and those by group."""
     parts = [f"{evaluation.where}: {len(evaluation.names):,} images, output clipped to [0, 1]"]
-    parts[0] += f"\n{methods_table(evaluation.methods)}\nms: {evaluation.timed}"
+    parts[0] += f"\n{methods_table(evaluation.methods)}"
     groups = groups_table(evaluation.methods)
     if groups:
         parts.append(f"MSE, PSNR and SSIM by colour group (images)\n{groups}")
     return "\n\n".join(parts)
+
+
+def results_text(results: Results, where: str) -> str:
+    """All that a person wants to know of results: the verdict, the scores, and how sure the order is.
+
+    Args:
+        results: of an evaluation.
+        where: what was scored.
+    """
+    tiles = max(method.tiles for method in results.methods)
+    parts = [
+        "\n".join(textwrap.fill(sentence, 100) for sentence in findings.verdict(results)),
+        f"{where}: {tiles:,} images, output clipped to [0, 1]\n{methods_table(results.methods)}\n"
+        + textwrap.fill(f"s/MP, MB/MP: {results.timed}", 100),
+    ]
+    labels = [group.label for group in results.groups]
+    groups = groups_table(results.methods, labels)
+    if groups:
+        by = "colour group" if results.dataset else "noise"
+        parts.append(f"MSE, PSNR and SSIM by {by} (images)\n{groups}")
+    order = leaders_table(results)
+    if order:
+        parts.append(order)
+    return "\n\n".join(parts)
+
+
+def leaders_table(results: Results) -> str:
+    """How far every method is from the first, with the interval of that; empty where nothing was compared."""
+    first, *others = results.ranked()
+    rows = []
+    for other in others:
+        found = results.difference(first.name, other.name)
+        if found is None:
+            continue
+        rows.append(
+            (
+                other.name,
+                f"{found.mean:+.2f}",
+                f"{found.low:+.2f} to {found.high:+.2f}",
+                f"{found.wins} of {found.photographs}",
+                {"better": f"{first.name} is better", "worse": f"{other.name} is better"}.get(
+                    found.outcome, found.outcome
+                ),
+            )
+        )
+    if not rows:
+        return ""
+    header = ("method", "dB", "interval", "photographs ahead", "so")
+    title = f"How much more PSNR {first.name} has than each, over photographs"
+    return f"{title}\n{aligned(header, rows)}"
 
 
 def searches_table(searches: Sequence[Search]) -> str:

@@ -186,6 +186,11 @@ class Split:
         """The tiles' names, in the order of the rows; read from the manifest at first use."""
         return [tile.name for tile in read_manifest(self.path) if tile.split == self.name]
 
+    @cached_property
+    def photographs(self) -> list[str]:
+        """The photograph of each tile, likewise."""
+        return [tile.group for tile in read_manifest(self.path) if tile.split == self.name]
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -13,6 +13,7 @@ import pickle
 import queue
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
+from unnoise.cores import THREADS, given_threads
 from unnoise.errors import DataError, UnnoiseError
 
 In = TypeVar("In")
@@ -29,9 +31,6 @@ _AHEAD = 4
 """Items a process that are handed out before the first result is asked for: bounds what waits in memory."""
 
 _SETTINGS = {
-    # the cores are shared out among the processes
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
     # glibc: keep the memory of one picture for the next; giving it back each time costs a tenth of the work
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
@@ -47,13 +46,13 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._processes: list[_Process] = []
-        self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._processes: list[Process] = []
+        self._idle: queue.SimpleQueue[Process] = queue.SimpleQueue()
 
     def __enter__(self) -> Workers:
         if self._count > 1:
             for _ in range(self._count):
-                self._processes.append(_Process())
+                self._processes.append(Process())
                 self._idle.put(self._processes[-1])
         return self
 
@@ -64,7 +63,12 @@ class Workers:
             process.stop()
 
     def map(
-        self, work: Callable[[In], Out], items: Sequence[In], *, name: Callable[[In], str]
+        self,
+        work: Callable[[In], Out],
+        items: Sequence[In],
+        *,
+        name: Callable[[In], str],
+        keep: Callable[[In, Out], None] = lambda _item, _result: None,
     ) -> Iterator[Out]:
         """Results in the order of ``items``.
 
@@ -72,6 +76,7 @@ class Workers:
             work: a function of an importable module, or a ``functools.partial`` of one.
             items: what to work on; each is pickled, and so is each result.
             name: what to call an item in an error.
+            keep: called with each item and its result as soon as there is one, in any order, one at a time.
 
         Raises:
             UnnoiseError: what ``work`` raised.
@@ -79,18 +84,28 @@ class Workers:
         """
         if not self._processes:
             for item in items:
-                yield _named(work, item, name)
+                result = _named(work, item, name)
+                keep(item, result)
+                yield result
             return
+
+        def hand_over(item: In) -> Out:
+            made = self._hand_over(work, item, name)
+            with keeping:
+                keep(item, made)
+            return made
+
+        keeping = threading.Lock()
         rest = iter(items)
         pending: deque[Future[Out]] = deque()
         with ThreadPoolExecutor(self._count) as threads:
             try:
                 for item in islice(rest, _AHEAD * self._count):
-                    pending.append(threads.submit(self._hand_over, work, item, name))
+                    pending.append(threads.submit(hand_over, item))
                 while pending:
                     result = pending.popleft().result()
                     for item in islice(rest, 1):
-                        pending.append(threads.submit(self._hand_over, work, item, name))
+                        pending.append(threads.submit(hand_over, item))
                     yield result
             except BaseException:  # Ctrl-C too: don't wait for work that nobody wants
                 for process in self._processes:
@@ -103,7 +118,7 @@ class Workers:
         try:
             result: Out = process.call(work, item)
             return result
-        except _DeathError as death:
+        except ProcessDied as death:
             raise DataError(
                 f"a worker process died ({death}) while it worked on {name(item)}",
                 hint="Often the memory was full: take fewer --workers, or leave that file out.",
@@ -131,12 +146,18 @@ def _failed(item: str, error: Exception) -> DataError:
     return DataError(f"{item}: {type(error).__name__}: {error}", hint="--debug shows where.")
 
 
-class _DeathError(Exception):
+class ProcessDied(Exception):
     """The process on the other end of the pipes is gone."""
 
 
-class _Process:
-    def __init__(self) -> None:
+class Process:
+    """A process that runs functions of this package, one after another.
+
+    Args:
+        threads: that libraries may use in it.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
         # -P, and the same search path: the child must import this very package, and nothing from its
         # working directory. A session of its own: Ctrl-C is for the parent, which then stops the child.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
@@ -144,11 +165,17 @@ class _Process:
             [sys.executable, "-P", "-c", "from unnoise.workers import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **_SETTINGS, "PYTHONPATH": path},
+            env={**os.environ, **_SETTINGS, **dict.fromkeys(THREADS, str(threads)), "PYTHONPATH": path},
             process_group=0,
         )
 
     def call(self, work: Callable[[Any], Any], item: object) -> Any:
+        """What ``work``, a function of an importable module, makes of ``item``.
+
+        Raises:
+            ProcessDied: the process ended.
+            Exception: what ``work`` raised.
+        """
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         try:
@@ -156,12 +183,13 @@ class _Process:
             self._popen.stdin.flush()
             done, value = pickle.load(self._popen.stdout)
         except (EOFError, OSError, pickle.UnpicklingError, ValueError):
-            raise _DeathError(f"exit status {self._popen.wait()}") from None
+            raise ProcessDied(f"exit status {self._popen.wait()}") from None
         if done:
             return value
         raise value
 
     def stop(self) -> None:
+        """End it, whatever it does."""
         self._popen.kill()
         self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout):
@@ -176,7 +204,7 @@ def serve() -> None:
     """The loop of a worker process: read a call from stdin, write its result to stdout, until stdin ends."""
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(given_threads())
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up between the results
     while True:

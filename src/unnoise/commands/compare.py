@@ -1,4 +1,4 @@
-"""Score filters and networks: `unnoise compare`, `unnoise evaluate`."""
+"""Tune the classical filters: `unnoise compare`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compare(
 
     dataset = load_dataset(data)
     if output is not None:
-        names = (scores.SCORES_NAME, scores.METHODS_NAME, scores.SEARCHES_NAME, scores.FIGURE_NAME)
+        names = (scores.SCORES_NAME, scores.SEARCHES_NAME, scores.FIGURE_NAME)
         scores.check_outputs(output, names, overwrite=overwrite)
     found = evaluation.compare(dataset, filters, workers=workers, log=note, progress=not is_quiet())
     judged = found.evaluation
@@ -74,62 +74,11 @@ def compare(
         note(f"wrote {scores.write_searches(found.searches, output)}")
 
 
-@click.command(cls=Command)
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--with",
-    "denoisers",
-    multiple=True,
-    required=True,
-    metavar="RUN|NETWORK|FILTER",
-    help="A run's folder, an .onnx file, a bundled network's name, a filter such as nlm:h=40, or a filter's "
-    "name alone, which is searched on the validation split first. Can be given several times.",
-)
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "valid", "test"]))
-@click.option("--tiles", type=click.IntRange(min=1), help="Score a seeded choice of so many.  [default: all]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for scores and figure.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes for filters.  [default: one a core]")
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@json_option
-def evaluate(
-    *,
-    data: Path,
-    denoisers: tuple[str, ...],
-    split: str,
-    tiles: int | None,
-    output: Path | None,
-    workers: int | None,
-    overwrite: bool,
-) -> None:
-    """Score networks and filters on a data set's tiles: MSE, PSNR, SSIM, by colour group too, and time."""
-    from unnoise import evaluate as evaluation
-    from unnoise import scores, tables
-    from unnoise.tiles import load_dataset
-
-    dataset = load_dataset(data)
-    if output is not None:
-        names = (scores.SCORES_NAME, scores.METHODS_NAME, scores.FIGURE_NAME)
-        scores.check_outputs(output, names, overwrite=overwrite)
-    if split != "test":
-        note(f"scores on {split} are no test: networks learn on train, and settings are chosen on valid")
-    chosen = evaluation.choose(denoisers, dataset, log=note, progress=not is_quiet())
-    found = evaluation.evaluate(dataset, chosen, split, limit=tiles, workers=workers, progress=not is_quiet())
-    if as_json():
-        for method in found.methods:
-            emit({"record": "method", "split": split, **scores.plain(method)})
-    else:
-        answer_lines(tables.evaluation_text(found))
-    if output is not None:
-        labels = [method.label for method in found.methods[1:]]
-        _write_scores(output, found, dataset, list(zip(labels, chosen, strict=True)), split)
-
-
 def _write_scores(
     output: Path, found: Evaluation, dataset: Dataset, methods: Sequence[tuple[str, Denoiser]], split: str
 ) -> None:
     from unnoise import figure, pairs, scores
 
-    for path in scores.write_evaluation(found, output):
-        note(f"wrote {path}")
+    note(f"wrote {scores.write_scores(found, output)}")
     picture = figure.figure(pairs.of_split(dataset, split), methods)
     note(f"wrote {figure.save_figure(picture, output / scores.FIGURE_NAME)}")

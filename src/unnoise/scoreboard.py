@@ -1,0 +1,151 @@
+"""Every method on every picture, scored once: side by side on all cores, and kept as soon as it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from unnoise.cores import available_cores
+from unnoise.filters import Denoiser, Filter, Stacking
+from unnoise.journal import Journal, key_of
+from unnoise.metrics import METRICS
+from unnoise.pairs import Chunk, Pairs
+from unnoise.scoring import NoisyInput, score
+from unnoise.workers import Workers
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is scored at a time: some pictures under a method.
+
+    Attributes:
+        chunk: the pictures.
+        denoiser: the method.
+        sigma: what it is told of the noise, 8-bit units, or None.
+        row: place of the method among those that are scored.
+    """
+
+    chunk: Chunk
+    denoiser: Denoiser
+    sigma: float | None
+    row: int
+
+
+def score_all(
+    pairs: Pairs,
+    denoisers: Sequence[Denoiser],
+    *,
+    journal: Journal | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    text: str = "",
+) -> Doubles:
+    """Every metric of every denoiser on every picture.
+
+    Filters and networks are handed to processes of one thread each; other denoisers run in this one.
+
+    Args:
+        pairs: the pictures.
+        denoisers: the methods. They are told the noise's sigma.
+        journal: what it holds is not scored again, and what is scored is kept in it.
+        workers: processes; None takes one a core, and none beside this where there is but one chunk.
+        progress: draw a progress bar on a terminal.
+        text: what the bar says.
+
+    Returns:
+        (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
+    """
+    journal = journal or Journal()
+    # Method by method: a process keeps few networks open.
+    units = [
+        Unit(chunk, denoiser, pairs.sigma, row)
+        for row, denoiser in enumerate(denoisers)
+        for chunk in pairs.chunks
+    ]
+    found = {(id(unit.chunk), unit.row): _known(journal, unit) for unit in units}
+    pending = [unit for unit in units if found[id(unit.chunk), unit.row] is None]
+    total = sum(len(unit.chunk.ranks) for unit in units)
+    done = total - sum(len(unit.chunk.ranks) for unit in pending)
+    bar = tqdm(
+        total=total, initial=done, desc=text, unit="image", disable=None if progress else True, leave=False
+    )
+
+    def keep(unit: Unit, scores: Doubles) -> None:
+        found[id(unit.chunk), unit.row] = scores
+        if key := unit_key(unit):
+            journal.keep(key, scores.tolist())
+        bar.update(len(unit.chunk.ranks))
+
+    shared = [unit for unit in pending if is_portable(unit.denoiser)]
+    with bar:
+        count = min(workers or available_cores(), len(pairs.chunks), len(shared))
+        if shared:
+            with Workers(count) as pool:
+                for _ in pool.map(_scored, shared, name=partial(_called, where=pairs.where), keep=keep):
+                    pass
+        for unit in pending:
+            if not is_portable(unit.denoiser):
+                keep(unit, _scored(unit))
+    rows = [
+        np.concatenate([_there(found[id(chunk), row]) for chunk in pairs.chunks])
+        for row in range(len(denoisers))
+    ]
+    return np.array(rows).reshape(len(denoisers), len(pairs), len(METRICS))
+
+
+def is_portable(denoiser: Denoiser) -> bool:
+    """Whether a denoiser can be handed to another process."""
+    return isinstance(denoiser, Filter | NoisyInput) or hasattr(denoiser, "fingerprint")
+
+
+def fingerprint(denoiser: Denoiser) -> str:
+    """What a denoiser's results depend on, in a line; empty where that is not known."""
+    if isinstance(denoiser, Filter):
+        return f"filter {denoiser.spec} OpenCV {cv2.__version__}"
+    if isinstance(denoiser, NoisyInput):
+        return denoiser.name
+    told: str = getattr(denoiser, "fingerprint", "")
+    return told
+
+
+def unit_key(unit: Unit) -> str:
+    """The key of a unit's scores in a journal; empty where they cannot be told from others."""
+    told = fingerprint(unit.denoiser)
+    return key_of([unit.chunk.identity, told, str(unit.sigma), *METRICS]) if told else ""
+
+
+def _known(journal: Journal, unit: Unit) -> Doubles | None:
+    key = unit_key(unit)
+    kept = journal.get(key) if key else None
+    if kept is None:
+        return None
+    scores = np.array(kept, np.float64)
+    return scores if scores.shape == (len(unit.chunk.ranks), len(METRICS)) else None
+
+
+def _there(scores: Doubles | None) -> Doubles:
+    assert scores is not None
+    return scores
+
+
+def _called(unit: Unit, where: str) -> str:
+    return f"{where}, {unit.denoiser.name}"
+
+
+def _scored(unit: Unit) -> Doubles:
+    """Scores (pictures, metrics) of a unit."""
+    clean, noisy = unit.chunk.read()
+    if isinstance(unit.denoiser, Stacking):
+        denoised = unit.denoiser.stack(noisy, unit.sigma)
+    else:
+        denoised = np.stack([unit.denoiser(picture, unit.sigma) for picture in noisy])
+    rows = [score(*pair) for pair in zip(clean, denoised, strict=True)]
+    return np.array(rows, np.float64).reshape(len(clean), len(METRICS))
