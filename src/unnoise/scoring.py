@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unnoise.cores import available_cores
 from unnoise.filters import Denoiser, Filter, Stacking
-from unnoise.metrics import METRICS, SSIM_WINDOW
+from unnoise.metrics import METRICS, every
 from unnoise.pairs import Chunk, Pairs
 from unnoise.workers import Workers
 
@@ -71,14 +71,9 @@ class Measured:
 def score(clean: FloatArray, denoised: FloatArray) -> tuple[float, ...]:
     """Every metric of a picture (H, W, C) clipped to [0, 1], in the order of :data:`METRICS`.
 
-    SSIM is NaN where the picture is smaller than its window.
+    NaN where the picture is smaller than a metric's ``least``.
     """
-    clipped = np.clip(denoised, 0, 1)
-    small = min(clean.shape[:2]) < SSIM_WINDOW
-    return tuple(
-        float("nan") if small and name == "ssim" else metric.function(clean, clipped, data_range=1)
-        for name, metric in METRICS.items()
-    )
+    return every(clean, np.clip(denoised, 0, 1), data_range=1)
 
 
 def run(
