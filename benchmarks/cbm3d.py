@@ -27,13 +27,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unnoise.evaluate import choose, evaluate
+from unnoise.evaluate import evaluate
+from unnoise.methods import choose
 from unnoise.metrics import psnr_of_mse
 from unnoise.noise import SIGMA_SCALE
 from unnoise.pairs import of_split
 from unnoise.scores import MSE, PSNR, SSIM
 from unnoise.scoring import score
 from unnoise.search import BLUR
+from unnoise.subjects import tiles
 from unnoise.tables import aligned
 from unnoise.tiles import load_dataset
 
@@ -84,7 +86,8 @@ def main() -> int:
         f"input:    {len(pairs)} seeded tiles of the {pairs.where}, "
         f"{dataset.info.noise} ({dataset.info.format})"
     )
-    found = evaluate(dataset, choose([BLUR, *options.others], dataset, log=print), limit=options.tiles)
+    contenders = choose([BLUR, *options.others], tuning=tiles(dataset).tuning, log=print)
+    found = evaluate(dataset, contenders.denoisers[0], limit=options.tiles)
     tasks = [(*pairs.pick(index), sigma) for index in range(len(pairs))]
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         results = list(pool.map(one, tasks))

@@ -13,11 +13,15 @@ from click.testing import CliRunner, Result
 
 import tiny_dataset
 import tiny_network
-from unnoise import cli, console, denoiser, noise, scores
+from unnoise import cli, console, denoiser, noise, scoreboard, scores
 from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
-from unnoise.evaluate import choose, compare, evaluate, evaluate_folder, pictures_in, unique_names
+from unnoise.evaluate import Part, compare, evaluate, evaluate_folder, pictures_in, score_parts, unique_names
 from unnoise.filters import Filter, FloatArray, parse
-from unnoise.metrics import psnr_of_mse, ssim
+from unnoise.journal import Journal
+from unnoise.methods import choose
+from unnoise.metrics import METRICS, psnr_of_mse, ssim
+from unnoise.pairs import of_pictures, of_split
+from unnoise.results import Results
 from unnoise.search import BLUR
 from unnoise.tiles import Dataset, load_dataset, packed_path
 
@@ -70,16 +74,13 @@ def test_scores_are_those_of_the_stored_tiles(dataset: Dataset) -> None:
         assert sum(score.tiles for score in method.groups) == len(split)
 
 
-def test_a_method_is_described_and_timed(dataset: Dataset) -> None:
+def test_a_method_is_described(dataset: Dataset) -> None:
     blurs = [parse("gaussian-blur:ksize=3"), parse("gaussian-blur:ksize=9")]
     found = evaluate(dataset, [Halved(), *blurs], workers=1, limit=5)
     noisy, network, *_ = found.methods
     assert (network.parameters, network.settings) == (12345, "")
-    assert noisy.ms_per_tile is None
-    assert all(each.ms_per_tile is not None and each.ms_per_tile > 0 for each in found.methods[1:])
     assert [each.name for each in found.methods[2:]] == [each.spec for each in blurs]
     assert found.methods[3].settings == "ksize=9,sigma=0"
-    assert "one image each (32 × 32 pixels)" in found.timed
     assert noisy.tiles == len(found.names) == 5
 
 
@@ -87,7 +88,8 @@ def test_denoisers_get_the_stored_pixels_and_the_noise_level(dataset: Dataset) -
     network = Halved()
     evaluate(dataset, [network], "valid")
     split = dataset.split("valid")
-    scored = network.seen[: len(split)]
+    scored = network.seen
+    assert len(scored) == len(split)
     assert all(sigma == 50 for _, sigma in network.seen)
     assert all(
         np.array_equal(np.rint(seen * 255), stored)
@@ -97,18 +99,16 @@ def test_denoisers_get_the_stored_pixels_and_the_noise_level(dataset: Dataset) -
 
 def test_records_are_a_line_for_each_method_and_tile(dataset: Dataset, tmp_path: Path) -> None:
     found = evaluate(dataset, [parse("median")], workers=1)
-    written = scores.write_evaluation(found, tmp_path)
-    assert [path.name for path in written] == ["scores.jsonl", "methods.jsonl"]
-    lines = [json.loads(line) for line in written[0].read_text().splitlines()]
+    written = scores.write_scores(found, tmp_path)
+    assert written.name == "scores.jsonl"
+    lines = [json.loads(line) for line in written.read_text().splitlines()]
     assert len(lines) == 2 * len(found.names)
-    assert lines[-1].keys() == {"method", "name", "group", "mse", "psnr", "ssim"}
+    assert lines[-1].keys() == {"method", "name", "group", *METRICS}
     means = {name: np.mean([line["mse"] for line in lines if line["method"] == name]) for name in ("median",)}
     assert means["median"] == pytest.approx(found.methods[1].mse)
     assert lines[len(found.names)]["name"] == found.names[0]
     assert {line["group"] for line in lines} == {score.group for score in found.methods[0].groups}
-    summaries = [json.loads(line) for line in written[1].read_text().splitlines()]
-    assert [each["mse"] for each in summaries] == [each.mse for each in found.methods]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["methods.jsonl", "scores.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
 
 
 def test_numbers_that_json_has_not_become_null(tmp_path: Path) -> None:
@@ -117,8 +117,7 @@ def test_numbers_that_json_has_not_become_null(tmp_path: Path) -> None:
     PIL.Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(folder / "a.png")
     found = evaluate_folder(folder, noise.parse("gaussian:0"), [])
     assert found.methods[0].psnr == math.inf
-    written = scores.write_evaluation(found, tmp_path)
-    line = json.loads(written[0].read_text())
+    line = json.loads(scores.write_scores(found, tmp_path).read_text())
     assert (line["mse"], line["psnr"], line["ssim"], line["group"]) == (0, None, None, None)
 
 
@@ -247,8 +246,10 @@ def test_denoisers_are_named_by_run_file_bundle_and_filter(networks: Path, datas
         BLUR,
     ]
     lines: list[str] = []
-    chosen = choose(texts, dataset, log=lines.append)
-    assert [each.name for each in chosen] == ["tiny", "tiny", "tiny", "median", BLUR]
+    contenders = choose(texts, tuning=lambda: [of_split(dataset, "valid")], log=lines.append)
+    chosen = contenders.denoisers[0]
+    assert contenders.names == ("tiny (1)", "tiny (2)", "tiny (3)", "median", BLUR)
+    assert [each.name for each in contenders.searches[0]] == [BLUR]
     assert chosen[3] == parse("median:ksize=3")
     tuned = compare(dataset, [BLUR], workers=1).searches[0].best.filter
     assert isinstance(chosen[4], Filter)
@@ -256,21 +257,25 @@ def test_denoisers_are_named_by_run_file_bundle_and_filter(networks: Path, datas
     assert f"{tuned.spec}: MSE" in lines[1]
 
 
-def test_a_name_that_is_nothing_lists_all_there_are(networks: Path, dataset: Dataset) -> None:
+def test_a_name_that_is_nothing_lists_all_there_are(networks: Path) -> None:
     with pytest.raises(UnknownName, match="unknown denoiser 'medain'") as caught:
-        choose(["medain"], dataset)
+        choose(["medain"])
     assert "Did you mean 'median'?" in caught.value.hint
     assert "default" in caught.value.hint
     with pytest.raises(NetworkError, match=r"gone\.onnx"):
-        choose(["gone.onnx"], dataset)
+        choose(["gone.onnx"])
 
 
-def test_a_named_filter_that_cannot_run_is_an_error(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_filter_is_never_tuned_on_what_is_scored() -> None:
+    with pytest.raises(ConfigError, match="nlm must be tuned") as caught:
+        choose(["nlm", "median:ksize=3"])
+    assert "--tune" in caught.value.hint
+
+
+def test_a_named_filter_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(MissingExtra, match="'tv'"):
-        choose(["tv:weight=0.1"], dataset)
+        choose(["tv:weight=0.1"])
 
 
 def test_files_that_exist_are_not_replaced(tmp_path: Path) -> None:
@@ -305,7 +310,7 @@ def test_compare_prints_the_articles_table_for_both_splits(dataset: Dataset, tmp
             assert [str(kernel), *(f"{error:.6f}" for error in line)] in cells
     assert "noisy input" in result.stdout
     assert "MSE, PSNR and SSIM by colour group" in result.stdout
-    names = ["figure.png", "methods.jsonl", "scores.jsonl", "searches.jsonl"]
+    names = ["figure.png", "scores.jsonl", "searches.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
     settings = [json.loads(line) for line in (out / "searches.jsonl").read_text().splitlines()]
     assert len(settings) == 16 + 5
@@ -343,18 +348,226 @@ def test_compare_names_an_unknown_filter(dataset: Dataset) -> None:
 def test_evaluate_prints_and_writes_its_scores(dataset: Dataset, networks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with_all = [part for each in ("default", "median:ksize=3") for part in ("--with", each)]
-    result = invoke("evaluate", dataset.path, *with_all, "--tiles", 20, "-o", out)
+    command = ["evaluate", dataset.path, *with_all, "--tiles", 20, "-o", out]
+    result = invoke(*command)
     assert result.exit_code == 0, result.output
-    table = result.stdout.split("\n\n")[0].splitlines()
+    table = result.stdout.split("\n\n")[1].splitlines()
     rows = {line.split("  ")[0].strip(): line.split() for line in table}
     assert "20 images" in result.stdout
     assert "1,000" in rows["tiny"]
     assert "ksize=3" in rows["median"]
-    assert {path.name for path in out.iterdir()} == {"figure.png", "methods.jsonl", "scores.jsonl"}
-    records = invoke("evaluate", dataset.path, "--with", "default", "--split", "valid", "--json").stdout
-    parsed = [json.loads(line) for line in records.splitlines()]
-    assert [(each["name"], each["split"]) for each in parsed] == [("noisy input", "valid"), ("tiny", "valid")]
-    assert parsed[1]["parameters"] == 1000
+    assert "s/MP" in table[1]
+    wanted = {"report.html", "report.md", "scores.csv", "results.json", "scores.jsonl", "journal.jsonl"}
+    assert {path.name for path in out.iterdir()} == {*wanted, "figure.png", "samples"}
+    assert result.stdout.splitlines()[-1] == str(out / "report.html")
+    results = Results.from_json((out / "results.json").read_text())
+    assert results.program == "evaluate"
+    assert (
+        results.command
+        == f"unnoise evaluate {dataset.path} --tiles 20 --with default --with median:ksize=3 -o {out}"
+    )
+    assert {each.name for each in results.methods} == {"noisy input", "tiny", "median"}
+    assert results.difference("median", "tiny") is not None
+    again = invoke(*command)
+    assert again.exit_code == 0
+    assert again.stdout == result.stdout
+    other = invoke("evaluate", dataset.path, "--with", "default", "-o", out)
+    assert other.exit_code == 2
+    assert "holds another evaluation" in other.stderr
+    assert invoke("evaluate", dataset.path, "--with", "default", "-o", out, "--overwrite").exit_code == 0
+
+
+def test_evaluate_gives_json_lines(dataset: Dataset, networks: Path) -> None:
+    result = invoke("evaluate", dataset.path, "--with", "default", "--split", "valid", "--json")
+    parsed = [json.loads(line) for line in result.stdout.splitlines()]
+    methods = [each for each in parsed if each["record"] == "method"]
+    assert [each["name"] for each in methods] == ["noisy input", "tiny"]
+    assert methods[1]["parameters"] == 1000
+    assert {"difference"} == {each["record"] for each in parsed[2:]}
+
+
+# --- whole pictures on the command line ----------------------------------------------------------------
+
+
+def test_whole_pictures_at_several_noises(folder: Path, networks: Path, tmp_path: Path) -> None:
+    out, tune = tmp_path / "out", tmp_path / "tune"
+    tune.mkdir()
+    PIL.Image.fromarray(tiny_dataset.picture(7)).save(tune / "other.png")
+    noises = ["--noise", "gaussian:15", "--noise", "gaussian:50"]
+    result = invoke(
+        "evaluate",
+        "--clean",
+        folder,
+        *noises,
+        "--tune",
+        tune,
+        "--with",
+        "default",
+        "--with",
+        "median",
+        "-o",
+        out,
+    )
+    assert result.exit_code == 0, result.output
+    results = Results.from_json((out / "results.json").read_text())
+    info = results.pictures
+    assert info is not None
+    assert results.dataset is None
+    assert (info.pictures, info.noises, info.tuned_pictures, info.clipped) == (
+        3,
+        ("gaussian:15", "gaussian:50"),
+        1,
+        False,
+    )
+    assert [group.label for group in results.groups] == list(info.noises)
+    median = results.method("median")
+    assert [score.tiles for score in median.groups] == [3, 3]
+    assert median.tiles == 6
+    # A photograph at two noises is one photograph.
+    assert {each.photographs for each in results.differences} == {3}
+    for sample in results.samples:
+        assert set(sample.files) == {"clean", "noisy", "tiny", "median"}
+        for layer, name in sample.files.items():
+            with PIL.Image.open(out / name) as shown:
+                assert shown.size == sample.place[2:]
+                if layer == "clean":
+                    whole = np.asarray(PIL.Image.open(folder / sample.picture))
+                    left, top, width, height = sample.place
+                    assert np.array_equal(np.asarray(shown), whole[top : top + height, left : left + width])
+    for picked in ("best_of", "worst_of"):
+        named = [name for sample in results.samples for name in getattr(sample, picked)]
+        assert sorted(named) == ["median", "tiny"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say what is scored"),
+        (("DATA", "--clean", "FOLDER"), "say what is scored"),
+        (("--clean", "FOLDER"), "each noise once"),
+        (("--clean", "FOLDER", "--noise", "gaussian:25", "--noise", "gaussian:25"), "each noise once"),
+        (("--clean", "FOLDER", "--noise", "gaussian:25", "--tune", "FOLDER"), "tuned on what is scored"),
+        (("--clean", "FOLDER", "--noise", "gaussian:25", "--split", "test"), "of a data set"),
+        (("DATA", "--noise", "gaussian:25"), "its own noise"),
+        (("--pairs", "FOLDER", "EMPTY"), "without a partner"),
+        (("--pairs", "FOLDER", "nowhere.png"), "no pattern"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(
+    arguments: tuple[str, ...], said: str, dataset: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"DATA": dataset.path, "FOLDER": folder, "EMPTY": tmp_path / "empty"}
+    result = invoke("evaluate", *(places.get(each, each) for each in arguments), "--with", "median:ksize=3")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_pairs_of_real_noise_come_from_two_folders_or_patterns(folder: Path, tmp_path: Path) -> None:
+    noisy, mixed = tmp_path / "noisy", tmp_path / "mixed"
+    for each in (noisy, mixed):
+        each.mkdir()
+    for path in sorted(folder.glob("*.png")):
+        clean = np.asarray(PIL.Image.open(path))
+        grain = np.random.default_rng(1).normal(0, 20, clean.shape)
+        shot = PIL.Image.fromarray(np.clip(np.rint(clean + grain), 0, 255).astype(np.uint8))
+        shot.save(noisy / path.with_suffix(".tif").name)
+        shot.save(mixed / f"{path.stem}_real.png")
+        PIL.Image.fromarray(clean).save(mixed / f"{path.stem}_mean.png")
+    texts = []
+    for pair in ((noisy, folder), (mixed / "*_real.png", mixed / "*_mean.png")):
+        result = invoke("evaluate", "--pairs", *pair, "--with", "median:ksize=3", "--json")
+        assert result.exit_code == 0, result.output
+        texts.append([line for line in result.stdout.splitlines() if '"method"' in line])
+    means = [[json.loads(line)["mse"] for line in lines if "mse" in line] for lines in texts]
+    assert means[0] == means[1]
+    assert len(means[0]) == 2
+    expected = np.mean(
+        [
+            np.mean(
+                (
+                    np.asarray(PIL.Image.open(mixed / f"p{i}_real.png")) / 255.0
+                    - np.asarray(PIL.Image.open(mixed / f"p{i}_mean.png")) / 255.0
+                )
+                ** 2
+            )
+            for i in range(3)
+        ]
+    )
+    assert means[0][0] == pytest.approx(expected, rel=1e-5)
+    (mixed / "p0_mean.png").unlink()
+    PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(mixed / "p1_mean.png")
+    odd = invoke(
+        "evaluate", "--pairs", mixed / "*_real.png", mixed / "*_mean.png", "--with", "median:ksize=3"
+    )
+    assert "p0_real.png" in odd.stderr
+    (mixed / "p0_real.png").unlink()
+    PIL.Image.fromarray(np.zeros((9, 9), np.uint8)).save(mixed / "p2_mean.png")
+    odd = invoke(
+        "evaluate", "--pairs", mixed / "*_real.png", mixed / "*_mean.png", "--with", "median:ksize=3"
+    )
+    assert odd.exit_code == 2
+    assert "p1_real.png is 40 × 52 pixels" in odd.stderr
+    assert "p2_mean.png is 9 × 9 pixels of 1 channel" in odd.stderr
+
+
+# --- scored once -------------------------------------------------------------------------------------
+
+
+class Counted(Halved):
+    """Counts its calls, and can be told from others."""
+
+    fingerprint = "counted"
+
+
+def test_what_the_journal_holds_is_not_scored_again(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    parts = [
+        Part(
+            of_pictures(pictures_in(folder), noise.parse(each), where="pictures"),
+            [Counted(), parse("median")],
+        )
+        for each in ("gaussian:10", "gaussian:30")
+    ]
+    first = score_parts(parts, journal=Journal(path), workers=1)
+    assert [len(part.denoisers[0].seen) for part in parts] == [3, 3]  # type: ignore[attr-defined]
+    again = score_parts(parts, journal=Journal(path), workers=1)
+    assert [len(part.denoisers[0].seen) for part in parts] == [3, 3]  # type: ignore[attr-defined]
+    assert np.array_equal(first.scores, again.scores, equal_nan=True)
+    # Killed in the middle of a line: that unit alone is scored again.
+    lines = path.read_bytes().splitlines(keepends=True)
+    keys = [json.loads(line)["key"] for line in lines]
+    assert len(keys) == len(set(keys)) == 2 * 3 * 3
+    mine = next(index for index, key in enumerate(keys) if key == _key_of(parts[0], 0))
+    path.write_bytes(b"".join(lines[:mine] + lines[mine + 1 :] + [lines[mine][:40]]))
+    third = score_parts(parts, journal=Journal(path), workers=1)
+    assert [len(part.denoisers[0].seen) for part in parts] == [4, 3]  # type: ignore[attr-defined]
+    assert np.array_equal(first.scores, third.scores, equal_nan=True)
+    # Other pixels are another matter.
+    PIL.Image.fromarray(tiny_dataset.picture(9)[:40, :52]).save(folder / "p0.png")
+    fresh = Part(
+        of_pictures(pictures_in(folder), noise.parse("gaussian:10"), where="pictures"), parts[0].denoisers
+    )
+    score_parts([fresh], journal=Journal(path), workers=1)
+    assert len(fresh.denoisers[0].seen) == 5  # type: ignore[attr-defined]
+
+
+def _key_of(part: Part, chunk: int) -> str:
+    unit = scoreboard.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1)
+    return scoreboard.unit_key(unit)
+
+
+def test_processes_give_the_same_scores_and_keep_them(folder: Path, networks: Path, tmp_path: Path) -> None:
+    pairs = of_pictures(pictures_in(folder), noise.parse("gaussian:25"), where="pictures")
+    methods = [denoiser.load("default"), parse("median"), Halved()]
+    journal = Journal(tmp_path / "journal.jsonl")
+    both = [
+        scoreboard.score_all(pairs, methods, workers=count, journal=journal if count == 2 else None)
+        for count in (1, 2)
+    ]
+    assert np.allclose(both[0], both[1], rtol=1e-6, equal_nan=True)
+    kept = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert len(kept) == 2 * 3  # what cannot be told from others is not kept
 
 
 def test_a_folder_that_is_no_data_set_is_an_error_before_anything_is_written(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ RUNTIME = (
     "cutting",
     "prepare",
     "results",
+    "uncertainty",
     "pairs",
     "scoring",
     "search",

@@ -203,10 +203,9 @@ def score_parts(
         ],
         axis=1,
     )
+    groups = parts[0].pairs.groups
     if len(parts) > 1:
         groups = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.pairs) for part in parts])
-    else:
-        groups = parts[0].pairs.groups
     methods = [[NoisyInput(), *part.denoisers] for part in parts]
     first = unique_names(methods[0])
     titles = first if names is None else [first[0], *names]
@@ -266,7 +265,7 @@ def _summary(
         parameters=getattr(method, "parameters", None),
         article_row=BLUR if method.name == BLUR else None,
         source=f"{path.name}, SHA-256 {digest}" if path is not None and digest else "",
-        **_means(scores),
+        **_means(scores),  # type: ignore[arg-type]  # names of scores
     )
 
 

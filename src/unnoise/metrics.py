@@ -141,8 +141,7 @@ def edges(clean: Array, image: Array, *, data_range: float) -> float:
     """
     _check(clean, image, EDGES_LEAST, "edges")
     x, y = (_gradient(_halved(_brightness(each))) for each in (clean, image))
-    c = _GMS_C * data_range**2
-    return float(np.mean((2 * x * y + c) / (x * x + y * y + c)))
+    return float(np.mean(_alike(x, y, c=_GMS_C * data_range**2)))
 
 
 def haarpsi(clean: Array, image: Array, *, data_range: float) -> float:
@@ -169,7 +168,7 @@ def haarpsi(clean: Array, image: Array, *, data_range: float) -> float:
             [np.abs(_haar(each[:, :, 0], width, lying)) for width in (*_HAAR_WIDTHS, _HAAR_WEIGHT_WIDTH)]
             for each in (x, y)
         )
-        fine = [_alike(first, second, c) for first, second in zip(a[:-1], b[:-1], strict=True)]
+        fine = [_alike(first, second, c=c) for first, second in zip(a[:-1], b[:-1], strict=True)]
         similarities.append(np.mean(fine, axis=0))
         weights.append(np.maximum(a[-1], b[-1]))
     if x.shape[2] == 3:
@@ -335,7 +334,7 @@ def _gradient(plane: Doubles) -> Doubles:
     return np.hypot(across, down)
 
 
-def _alike(a: Doubles, b: Doubles, c: float) -> Doubles:
+def _alike(a: Doubles, b: Doubles, *, c: float) -> Doubles:
     """1 where two magnitudes are equal, near 0 where one is much larger; ``c`` is what hardly counts."""
     return (2 * a * b + c) / (a * a + b * b + c)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unnoise import images
@@ -114,9 +114,8 @@ def partners(noisy: str, clean: str) -> dict[str, tuple[Path, Path]]:
         DataError: files that have no partner; all are named.
     """
     theirs, ours = _keyed(noisy), _keyed(clean)
-    alone = [
-        str(path) for key, path in (*theirs.items(), *ours.items()) if not (key in theirs and key in ours)
-    ]
+    both = theirs.keys() & ours.keys()
+    alone = [str(path) for key, path in (*theirs.items(), *ours.items()) if key not in both]
     if alone or not theirs:
         listed = ", ".join(alone) if alone else "nothing is there"
         raise DataError(
@@ -148,8 +147,6 @@ def _with_tuning(
         raise ConfigError(
             f"filters tuned on {tune} would be tuned on what is scored", hint="Give --tune other pictures."
         )
-    from dataclasses import replace
-
     others = _pictures(tune)
     assert subject.pictures is not None
 

@@ -44,7 +44,7 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 def methods_table(methods: Sequence[MethodResult]) -> str:
-    """A line a method, the least error first; the measures of all pictures. Columns of nothing are left out."""
+    """A line a method, the least error first; columns in which there is nothing are left out."""
     ranked = sorted(methods, key=lambda each: each.mse)
     columns = {
         "method": [each.name for each in ranked],
@@ -60,9 +60,8 @@ def methods_table(methods: Sequence[MethodResult]) -> str:
         "parameters": [_number(each.parameters, 0) for each in ranked],
         "settings": [each.settings for each in ranked],
     }
-    filled = {
-        title: cells for title, cells in columns.items() if any(cell not in {"", "–"} for cell in cells)
-    }
+    nothing = {"", "–"}
+    filled = {title: cells for title, cells in columns.items() if not nothing.issuperset(cells)}
     return aligned(list(filled), list(zip(*filled.values(), strict=True)))
 
 

@@ -40,7 +40,7 @@ def differences(
     ends are moved outwards as Student's t stands to the normal distribution: Hesterberg, "What Teachers
     Should Know About the Bootstrap", The American Statistician 2015, doi:10.1080/00031305.2015.1089789. Of
     8 photographs with differences from a normal distribution, the plain interval covers the truth in 87 % of
-    the cases, this one in 93 %; the bias-corrected one (BCa) is no better than the plain one there.
+    the cases, this one in 94 %; the bias-corrected one (BCa) is no better than the plain one there.
 
     An interval says nothing about the other pairs: of 20 pairs without any difference, about one is
     called better or worse.

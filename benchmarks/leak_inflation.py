@@ -1,0 +1,141 @@
+"""What a leaking split is worth: two networks that differ only in whether their photographs are those of the test.
+
+The folder's files are crops; several show the same photograph. A part of the files is drawn to be the test, as
+a split by file does it. One network is trained on a draw of the other files (some of them of the photographs
+that are tested: it leaks). Another is trained on as many files that are all of other photographs. Both get the
+same steps, and are scored on the same noisy pixels, by `unnoise evaluate`, which writes its report: what the
+first is ahead is what the leak is worth, with its interval over photographs.
+
+    python benchmarks/leak_inflation.py --out FOLDER [--steps 6000] [--models residual-unet,dense] [--data FOLDER]
+
+Killed at any point, the same command goes on. FOLDER holds cracks/; it is $UNNOISE_DATA, or ../shared/data, if
+it is not given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from _machine import introduce
+from unnoise.assessment import assess, open_journal, show_files
+from unnoise.evaluate import pictures_in
+from unnoise.export import export_run
+from unnoise.files import write_text
+from unnoise.methods import choose
+from unnoise.noise import parse
+from unnoise.pairs import photographs
+from unnoise.prepare import PrepareConfig, prepare
+from unnoise.presets import COMMON
+from unnoise.report import RENDERERS
+from unnoise.run import Run
+from unnoise.subjects import clean_pictures
+from unnoise.tables import results_text
+from unnoise.tiles import load_dataset
+from unnoise.train import train
+from unnoise.trainconfig import TrainConfig
+
+TESTED = 0.15
+"""Part of the files that are the test, as an experiment has it."""
+NOISE = "gaussian:50"
+LEAKING, CLEAN = "leaking", "clean"
+
+
+def draw(files: Sequence[str], seed: int) -> dict[str, list[str]]:
+    """The files to test on, and two lists to train on, equally long."""
+    rng = np.random.default_rng(seed)
+    photograph = dict(zip(files, photographs(files), strict=True))
+    shuffled = [files[index] for index in rng.permutation(len(files))]
+    count = round(TESTED * len(files))
+    tested, others = shuffled[:count], shuffled[count:]
+    known = {photograph[name] for name in tested}
+    clean = [name for name in others if photograph[name] not in known]
+    return {"test": sorted(tested), CLEAN: sorted(clean), LEAKING: sorted(others[: len(clean)])}
+
+
+def copied(folder: Path, names: Sequence[str], target: Path) -> Path:
+    if not target.exists():
+        building = target.with_suffix(".partial")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        for name in names:
+            shutil.copy(folder / name, building / name)
+        building.rename(target)
+    return target
+
+
+def trained(data: Path, run: Path, model: str, steps: int, threads: int | None) -> Path:
+    if not Run(run).network.exists():
+        resume = (run / "config.json").exists()
+        settings = (
+            Run(run).config()
+            if resume
+            else TrainConfig(data, run, **{**COMMON, "model": model, "steps": steps, "threads": threads})
+        )
+        train(settings, resume=resume, log=print, progress=False)
+        export_run(run)
+    return run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--models", default="residual-unet,dense")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("UNNOISE_DATA", "../shared/data")))
+    options = parser.parse_args()
+    folder = options.data / "cracks"
+    if not folder.is_dir():
+        print(f"no {folder}: nothing to measure; set UNNOISE_DATA or give --data")
+        return 0
+    introduce(("torch", "onnxruntime", "numpy"), options.threads)
+    files = list(pictures_in(folder))
+    parts = draw(files, options.seed)
+    photograph = dict(zip(files, photographs(files), strict=True))
+    known = {photograph[name] for name in parts["test"]}
+    for name in (LEAKING, CLEAN):
+        shared = [each for each in parts[name] if photograph[each] in known]
+        seen = {photograph[each] for each in shared}
+        print(
+            f"{name}: {len(parts[name])} files to train on, {len(shared)} of them of {len(seen)} of the "
+            f"{len(known)} photographs of the {len(parts['test'])} files that are tested"
+        )
+    runs = []
+    for name in (LEAKING, CLEAN):
+        pictures = copied(folder, parts[name], options.out / name)
+        data = options.out / f"{name}-tiles"
+        if not (data / "dataset.json").exists():
+            prepare(PrepareConfig((pictures,), data, noise=NOISE, packed_only=True, seed=options.seed))
+        load_dataset(data)
+        for model in options.models.split(","):
+            run = options.out / "runs" / f"{model}-{name}"
+            runs.append(trained(data, run, model, options.steps, options.threads))
+    test = copied(folder, parts["test"], options.out / "test")
+    subject = clean_pictures(test, [parse(NOISE)])
+    report = options.out / "report"
+    journal = open_journal(report, {"runs": [str(run) for run in runs], "noise": NOISE}, overwrite=True)
+    contenders = choose([str(run) for run in sorted(runs)], log=print)
+    found = assess(subject, contenders, report, journal=journal, log=print)
+    print(results_text(found.results, f"{test}, {NOISE}"))
+    for model in options.models.split(","):
+        difference = found.results.difference(f"{model}-{LEAKING}", f"{model}-{CLEAN}")
+        if difference is not None:
+            print(
+                f"{model}: the leak is worth {difference.mean:+.3f} dB ({difference.confidence:.0%} interval "
+                f"{difference.low:+.3f} to {difference.high:+.3f}, {difference.photographs} photographs)"
+            )
+    shown = show_files(report, found.results.samples)
+    for name, render in RENDERERS.items():
+        write_text(report / name, render(found.results, shown))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
