@@ -342,6 +342,10 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
         ("gaussian:5-20/gaussian:10-75", [5, 75]),
         ("realistic", [0, 255]),
         ("gaussian:5/realistic", [0, 255]),
+        ("gaussian:3-8+gaussian:4-6", [5, 10]),
+        ("gaussian:5+jpeg:80", [0, 255]),
+        ("poisson-gaussian:0,2-9", [2, 9]),
+        ("gaussian:0-255+gaussian:255", [255, 255]),
     ],
 )
 def test_a_card_s_range_of_sigma_is_that_of_the_training_noise(spec: str, told: list[float]) -> None:

@@ -588,11 +588,21 @@ def test_output_and_earlier_data_sets_inside_the_source_are_not_read(source: Pat
     assert prepare(config(source, other.path, overwrite=True)).info == first.info
 
 
-def test_a_data_set_of_mixed_noise_is_replaced_like_any_other(source: Path, tmp_path: Path) -> None:
-    mixed = {"noise": "gaussian:5/gaussian:50", "packed_only": False}
-    prepare(config(source, tmp_path / "out", **mixed))
-    assert (tmp_path / "out" / "train-mixture").is_dir()
-    prepare(config(source, tmp_path / "out", overwrite=True, **mixed))
+@pytest.mark.parametrize(
+    ("spec", "folder"),
+    [
+        ("gaussian:5/gaussian:50", "train-mixture"),
+        ("poisson:0.01+gaussian:5+jpeg:80", "train-chain"),
+        ("salt-and-pepper:0.1", "train-salt-and-pepper"),
+    ],
+)
+def test_a_data_set_of_any_noise_is_replaced_like_any_other(
+    source: Path, tmp_path: Path, spec: str, folder: str
+) -> None:
+    first = prepare(config(source, tmp_path / "out", noise=spec, packed_only=False))
+    assert first.info.noise == spec
+    assert (tmp_path / "out" / folder).is_dir()
+    prepare(config(source, tmp_path / "out", overwrite=True, noise=spec, packed_only=False))
 
 
 def test_names_become_plain_and_stay_different(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ RUNTIME = (
     "formats",
     "images",
     "camera",
+    "noises",
+    "patterns",
     "noise",
     "patches",
     "grain",

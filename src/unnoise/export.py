@@ -351,12 +351,8 @@ def _recipe_of(source: Path) -> Mapping[str, Any]:
 
 
 def _sigma_range(spec: str) -> list[float]:
-    model = noise.parse(spec)
-    parts = model.parts if isinstance(model, noise.Mixture) else (model,)
-    known = [part for part in parts if isinstance(part, noise.Gaussian)]
-    if len(known) < len(parts):
-        return [0.0, noise.SIGMA_SCALE]
-    return [min(part.low for part in known), max(part.high for part in known)]
+    low, high = noise.parse(spec).levels or (0.0, noise.SIGMA_SCALE)
+    return [min(low, noise.SIGMA_SCALE), min(high, noise.SIGMA_SCALE)]
 
 
 def _training_facts(config: TrainConfig, meta: Mapping[str, Any]) -> dict[str, Any]:

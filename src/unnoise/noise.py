@@ -1,4 +1,4 @@
-"""Noise models: what is added to a clean picture, and how a person spells it.
+"""How noise is spelled, put together and keyed; the models are in ``noises.py`` and ``patterns.py``.
 
 A noise is a frozen dataclass that is called with a clean picture and a generator::
 
@@ -7,25 +7,57 @@ A noise is a frozen dataclass that is called with a clean picture and a generato
 
 Units: ``sigma`` is a standard deviation on the 8-bit scale (0-255) wherever a person reads or gives a noise
 level. Pixels are in [0, 1], so it is divided by :data:`SIGMA_SCALE` where it meets them or a network. A noise
-never clips; :class:`Realistic` alone does, as it makes what a file holds.
+never clips, but for :class:`Realistic` and :class:`Jpeg`, which make what a file holds.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
-from unnoise.camera import Camera
 from unnoise.errors import ConfigError, UnknownName
+from unnoise.noises import (
+    SIGMA_SCALE,
+    FloatArray,
+    Gaussian,
+    Poisson,
+    PoissonGaussian,
+    Range,
+    SaltAndPepper,
+    Speckle,
+)
+from unnoise.patterns import DIRECTIONS, Correlated, Jpeg, Realistic, Stripes
 
-SIGMA_SCALE = 255.0
-
-FloatArray = npt.NDArray[np.float32]
+__all__ = [
+    "CHAIN",
+    "MIXTURE",
+    "NOISES",
+    "SIGMA_SCALE",
+    "Chain",
+    "Correlated",
+    "FloatArray",
+    "Gaussian",
+    "Jpeg",
+    "Mixture",
+    "Noise",
+    "Poisson",
+    "PoissonGaussian",
+    "Realistic",
+    "SaltAndPepper",
+    "Speckle",
+    "Spelling",
+    "Stripes",
+    "apply",
+    "has_levels",
+    "keyed_seed",
+    "parse",
+]
 
 
 @runtime_checkable
@@ -34,7 +66,7 @@ class Noise(Protocol):
 
     @property
     def name(self) -> str:
-        """The key in :data:`NOISES`."""
+        """The key in :data:`NOISES`, or :data:`CHAIN` or :data:`MIXTURE`; part of a folder's name."""
 
     @property
     def spec(self) -> str:
@@ -44,169 +76,80 @@ class Noise(Protocol):
         """A noise of one fixed level: itself, or one drawn from its range."""
 
     @property
+    def levels(self) -> Range | None:
+        """Lowest and highest sigma of what is drawn, where one number describes each draw; else None."""
+
+    @property
     def sigma(self) -> float | None:
-        """Standard deviation in 8-bit units, where one number describes the noise; else None."""
+        """Standard deviation in 8-bit units, where one number describes the noise; else None.
+
+        One number does so for white Gaussian noise alone.
+        """
 
     def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Corrupt ``clean`` (float32, any shape, [0, 1]); same shape and dtype, not clipped.
 
-        :class:`Realistic` wants a picture, (H, W, 3) or grey, and does clip.
+        It does what the noise of :meth:`draw` does with the rest of the generator. Those in ``patterns.py``
+        want a picture, (H, W, C) or (H, W), and raise ValueError for all else; :class:`Realistic` and
+        :class:`Jpeg` want C to be 1 or 3, and clip.
         """
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Additive white Gaussian noise, independent per pixel and channel.
-
-    Args:
-        low: standard deviation in 8-bit units, at least 0.
-        high: if above ``low``, :meth:`draw` takes the deviation uniformly from [low, high] for each picture.
-    """
-
-    low: float
-    high: float
-
-    @property
-    def name(self) -> str:
-        """The key in :data:`NOISES`."""
-        return "gaussian"
-
-    @property
-    def spec(self) -> str:
-        """The spelling: one level, or the range."""
-        return f"{self.name}:{_spelled(self.low, self.high)}"
-
-    @property
-    def sigma(self) -> float | None:
-        """The one level, or None for a range."""
-        return self.low if self.low == self.high else None
-
-    def draw(self, rng: np.random.Generator) -> Gaussian:
-        """This noise at one level, drawn uniformly from its range."""
-        if self.low == self.high:
-            return self
-        sigma = float(rng.uniform(self.low, self.high))
-        return Gaussian(sigma, sigma)
-
-    def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """``clean`` plus noise of one level; see :class:`Noise`."""
-        level = self.draw(rng)
-        noise = rng.standard_normal(clean.shape, dtype=np.float32)
-        noise *= np.float32(level.low / SIGMA_SCALE)
-        noise += clean
-        return noise
-
-
-@dataclass(frozen=True)
-class PoissonGaussian:
-    """Shot noise and read noise of a sensor that counts light: a scaled Poisson variable plus a Gaussian one.
-
-    On the values as they are, with no tone curve: for raw, scientific and other linear pictures. On the 8-bit
-    scale a value v becomes ``gain * Poisson(v / gain) + read * Gaussian``: mean v, variance
-    ``gain * v + read ** 2``, independent per pixel and channel. Values below 0 have no shot noise.
-
-    Source: Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data",
-    IEEE TIP 2008, doi:10.1109/TIP.2008.2001399.
-
-    Args:
-        gain: (low, high), 8-bit units a counted photon, at least 0.
-        read: (low, high), standard deviation in 8-bit units, at least 0.
-
-    :meth:`draw` takes both uniformly from their ranges for each picture.
-    """
-
-    gain: tuple[float, float]
-    read: tuple[float, float]
-
-    @property
-    def name(self) -> str:
-        """The key in :data:`NOISES`."""
-        return "poisson-gaussian"
-
-    @property
-    def spec(self) -> str:
-        """The spelling: gain and read noise, each one number or a range."""
-        return f"{self.name}:{_spelled(*self.gain)},{_spelled(*self.read)}"
-
-    @property
-    def sigma(self) -> float | None:
-        """None, as the noise grows with the light; but the read noise where there is no other."""
-        return self.read[0] if self.gain == (0, 0) and self.read[0] == self.read[1] else None
-
-    def draw(self, rng: np.random.Generator) -> PoissonGaussian:
-        """This noise with one gain and one read noise."""
-        if self.gain[0] == self.gain[1] and self.read[0] == self.read[1]:
-            return self
-        gain, read = float(rng.uniform(*self.gain)), float(rng.uniform(*self.read))
-        return PoissonGaussian((gain, gain), (read, read))
-
-    def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """``clean`` with noise of one level; see :class:`Noise`."""
-        level = self.draw(rng)
-        gain = level.gain[0] / SIGMA_SCALE
-        noisy = rng.standard_normal(clean.shape, dtype=np.float32)
-        noisy *= np.float32(level.read[0] / SIGMA_SCALE)
-        if gain == 0:
-            return noisy + clean
-        light = np.maximum(clean, 0)
-        noisy += rng.poisson(light / gain) * np.float32(gain)
-        return noisy + (clean - light)
-
-
-@dataclass(frozen=True)
-class Realistic:
-    """What real photographs and scans carry, for sRGB-encoded pictures; see :mod:`unnoise.camera`.
-
-    Noise that depends on the brightness and is correlated between pixels and channels, of another camera for
-    each picture, and for most of them JPEG. Pictures are (H, W, 3), (H, W, 1) or (H, W). Where all channels
-    are equal, so they are in the noisy picture. Unlike the other noises it clips, to [0, 1].
-
-    Args:
-        low: strength, 0 to 1. At 0 the picture stays as it is, without JPEG too. Above, each tenth multiplies
-            the sensor's gain by the same factor: from base sensitivity to what lies beyond ISO 6400.
-        high: if above ``low``, :meth:`draw` takes the strength uniformly from [low, high] for each picture;
-            from a range that begins at 0 it is 0 for one in twenty.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """The key in :data:`NOISES`."""
-        return "realistic"
-
-    @property
-    def spec(self) -> str:
-        """The spelling: the name alone for all strengths, or one strength, or a range."""
-        return (
-            self.name if (self.low, self.high) == (0, 1) else f"{self.name}:{_spelled(self.low, self.high)}"
-        )
-
-    @property
-    def sigma(self) -> float | None:
-        """None: no one number describes it."""
-        return None
-
-    def draw(self, rng: np.random.Generator) -> Realistic:
-        """This noise at one strength. The camera is still drawn for each picture."""
-        if self.low == self.high:
-            return self
-        clean = self.low == 0 and rng.random() < _CLEAN_SHARE
-        strength = 0.0 if clean else float(rng.uniform(self.low, self.high))
-        return Realistic(strength, strength)
-
-    def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """``clean`` as one camera would have stored it, in [0, 1]; see :class:`Noise`."""
-        strength = self.draw(rng).low
-        return Camera.drawn(strength, rng).shoot(clean, rng) if strength else clean.copy()
-
-
-_CLEAN_SHARE = 0.05
-
+CHAIN = "chain"
+"""What data sets call several noises one after the other; it has no key in :data:`NOISES`."""
 
 MIXTURE = "mixture"
 """What data sets call a noise that is one of several; it has no key in :data:`NOISES`."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several noises one after the other, each on what the one before has made.
+
+    Args:
+        parts: two or more, in this order; none of them a chain or a mixture, which text could not say.
+    """
+
+    parts: tuple[Noise, ...]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(part, Chain | Mixture) for part in self.parts):
+            raise ValueError("a chain is made of noises that are no chains and no mixtures")
+
+    @property
+    def name(self) -> str:
+        """The same for all."""
+        return CHAIN
+
+    @property
+    def spec(self) -> str:
+        """The parts' spellings with + between them."""
+        return "+".join(part.spec for part in self.parts)
+
+    @property
+    def levels(self) -> Range | None:
+        """Where all parts are white Gaussian noise: the roots of their summed squares."""
+        levels = [part.levels for part in self.parts if part.levels]
+        if len(levels) < len(self.parts):
+            return None
+        lowest, highest = (math.hypot(*ends) for ends in zip(*levels, strict=True))
+        return lowest, highest
+
+    @property
+    def sigma(self) -> float | None:
+        """The one level, where all parts are white Gaussian noise of one."""
+        return self.levels[0] if self.levels and self.levels[0] == self.levels[1] else None
+
+    def draw(self, rng: np.random.Generator) -> Chain:
+        """The same parts, each at one level."""
+        return Chain(tuple(part.draw(rng) for part in self.parts))
+
+    def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """``clean`` with the noise of all parts; see :class:`Noise`."""
+        noisy = clean
+        for part in self.draw(rng).parts:
+            noisy = part(noisy, rng)
+        return noisy
 
 
 @dataclass(frozen=True)
@@ -214,10 +157,14 @@ class Mixture:
     """One of several noises for each picture, each as often as it is named.
 
     Args:
-        parts: two or more.
+        parts: two or more; none of them a mixture.
     """
 
     parts: tuple[Noise, ...]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(part, Mixture) for part in self.parts):
+            raise ValueError("a mixture is made of noises that are no mixtures")
 
     @property
     def name(self) -> str:
@@ -228,6 +175,14 @@ class Mixture:
     def spec(self) -> str:
         """The parts' spellings with / between them."""
         return "/".join(part.spec for part in self.parts)
+
+    @property
+    def levels(self) -> Range | None:
+        """Lowest and highest of all parts, where one number describes each draw."""
+        levels = [part.levels for part in self.parts if part.levels]
+        if len(levels) < len(self.parts):
+            return None
+        return min(low for low, _ in levels), max(high for _, high in levels)
 
     @property
     def sigma(self) -> float | None:
@@ -243,77 +198,127 @@ class Mixture:
         return self.draw(rng)(clean, rng)
 
 
-def _spelled(low: float, high: float) -> str:
-    return f"{low:.12g}" + (f"-{high:.12g}" if high > low else "")
+@dataclass(frozen=True)
+class Spelling:
+    """How a noise model is written.
+
+    Attributes:
+        read: makes the model of what stands behind the name and its colon; a ValueError says that it cannot.
+        wants: what must stand there, for people.
+        examples: whole spellings, the plainest first.
+        unit: what the numbers mean, in few words.
+    """
+
+    read: Callable[[str], Noise]
+    wants: str
+    examples: tuple[str, ...]
+    unit: str
 
 
-def _range(text: str) -> tuple[float, float]:
-    """``25`` or ``0-75`` as (low, high).
+_NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?"
+_RANGE = re.compile(rf"({_NUMBER})(?:\s*-\s*({_NUMBER}))?", re.IGNORECASE)
+_PLUS = re.compile(r"\+(?!\s*[0-9])")
+"""Between the parts of a chain, whose names begin with letters; that of 1e+2 is none."""
+
+
+def _ranges(text: str, *most: float) -> tuple[Range, ...]:
+    """Numbers or ranges with commas between them, ``25`` or ``0-75,2``, as (low, high) each.
+
+    Args:
+        text: from a person.
+        most: the highest value of each.
 
     Raises:
-        ValueError: not a number, or not upwards from 0.
+        ValueError: not so many, not numbers, not upwards from 0, or too high.
     """
-    first, _, second = text.partition("-")
-    low, high = float(first), float(second or first)
-    if not 0 <= low <= high:
+    ranges = []
+    for part, highest in zip(text.split(","), most, strict=True):
+        found = _RANGE.fullmatch(part.strip())
+        if not found:
+            raise ValueError(part)
+        low, high = float(found[1]), float(found[2] or found[1])
+        if not low <= high <= highest:
+            raise ValueError(part)
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def _stripes(text: str) -> Stripes:
+    level, comma, direction = text.partition(",")
+    if comma and direction.strip() not in DIRECTIONS:
         raise ValueError(text)
-    return low, high
+    return Stripes(_ranges(level, SIGMA_SCALE)[0], direction.strip() or DIRECTIONS[0])
 
 
-def _parse_gaussian(value: str) -> Gaussian:
-    low, _, high = value.partition("-")
-    try:
-        sigma, upper = float(low), float(high or low)
-    except ValueError:
-        raise ConfigError(
-            f"gaussian noise needs a sigma, got {value!r}",
-            hint="Write gaussian:25, or gaussian:0-75 for a range (8-bit units).",
-        ) from None
-    if not 0 <= sigma <= upper <= SIGMA_SCALE:
-        raise ConfigError(
-            f"gaussian noise needs 0 <= sigma <= 255, got {value!r}",
-            hint="sigma is on the 8-bit scale: gaussian:25; a range goes upwards: gaussian:0-75.",
-        )
-    return Gaussian(sigma, upper)
+def _jpeg(text: str) -> Jpeg:
+    ((low, high),) = _ranges(text, 100)
+    if low < 1 or low % 1 or high % 1:
+        raise ValueError(text)
+    return Jpeg((int(low), int(high)))
 
 
-def _parse_poisson_gaussian(value: str) -> PoissonGaussian:
-    try:
-        gain, read = (_range(part) for part in value.split(","))
-        if max(*gain, *read) > SIGMA_SCALE:
-            raise ValueError(value)
-    except ValueError:
-        raise ConfigError(
-            f"poisson-gaussian noise needs a gain and a read noise, each 0 to 255, got {value!r}",
-            hint="Write poisson-gaussian:0.5,2 (8-bit units), or ranges: poisson-gaussian:0.1-2,0-5.",
-        ) from None
-    return PoissonGaussian(gain, read)
+_SIGMA = "a sigma of 0 to 255"
 
-
-def _parse_realistic(value: str) -> Realistic:
-    try:
-        low, high = _range(value) if value else (0.0, 1.0)
-        if high > 1:
-            raise ValueError(value)
-    except ValueError:
-        raise ConfigError(
-            f"realistic noise needs a strength of 0 to 1, got {value!r}",
-            hint="Write realistic for all, realistic:0.5 for one strength, or realistic:0.2-0.8 for a range.",
-        ) from None
-    return Realistic(low, high)
-
-
-NOISES: dict[str, Callable[[str], Noise]] = {
-    "gaussian": _parse_gaussian,
-    "poisson-gaussian": _parse_poisson_gaussian,
-    "realistic": _parse_realistic,
+NOISES: dict[str, Spelling] = {
+    "gaussian": Spelling(
+        lambda text: Gaussian(*_ranges(text, SIGMA_SCALE)[0]),
+        _SIGMA,
+        ("gaussian:25", "gaussian:0-75"),
+        "sigma is on the 8-bit scale",
+    ),
+    "poisson": Spelling(
+        lambda text: Poisson(*_ranges(text, 1)),
+        "a gain of 0 to 1",
+        ("poisson:0.01", "poisson:0-0.02"),
+        "the gain takes white as 1; that of poisson-gaussian is on the 8-bit scale, 255 times as large",
+    ),
+    "poisson-gaussian": Spelling(
+        lambda text: PoissonGaussian(*_ranges(text, SIGMA_SCALE, SIGMA_SCALE)),
+        "a gain and a read noise, each of 0 to 255",
+        ("poisson-gaussian:0.5,2", "poisson-gaussian:0.1-2,0-5"),
+        "both are on the 8-bit scale",
+    ),
+    "speckle": Spelling(
+        lambda text: Speckle(*_ranges(text, SIGMA_SCALE)),
+        _SIGMA,
+        ("speckle:25", "speckle:0-50"),
+        "sigma is what white gets, on the 8-bit scale",
+    ),
+    "salt-and-pepper": Spelling(
+        lambda text: SaltAndPepper(*_ranges(text, 1)),
+        "a density of 0 to 1",
+        ("salt-and-pepper:0.05", "salt-and-pepper:0-0.2"),
+        "the density is the part of the values that is lost",
+    ),
+    "correlated": Spelling(
+        lambda text: Correlated(*_ranges(text, SIGMA_SCALE, 32)),
+        "a sigma of 0 to 255 and a width of 0 to 32",
+        ("correlated:15,1.5", "correlated:0-50,0.5-3"),
+        "sigma is on the 8-bit scale, the width in pixels",
+    ),
+    "stripes": Spelling(
+        _stripes,
+        f"a sigma of 0 to 255, and {' or '.join(DIRECTIONS)}",
+        ("stripes:10", "stripes:0-20,rows"),
+        "sigma is on the 8-bit scale; columns is what stripes are by themselves",
+    ),
+    "jpeg": Spelling(
+        _jpeg, "a quality of 1 to 100, a whole number", ("jpeg:80", "jpeg:50-95"), "100 is the best"
+    ),
+    "realistic": Spelling(
+        lambda text: Realistic(*_ranges(text, 1)[0]) if text else Realistic(),
+        "a strength of 0 to 1, or nothing for all of them",
+        ("realistic", "realistic:0.5", "realistic:0.2-0.8"),
+        "the strength is the sensor's",
+    ),
 }
 
 
 def parse(spec: str) -> Noise:
     """Turn a spelling such as ``gaussian:25``, ``gaussian:0-75`` or ``realistic`` into a noise model.
 
-    With / between them, one of several is drawn for each picture: ``realistic/realistic/gaussian:0-50``.
+    With + between them they follow each other: ``poisson:0.01+gaussian:5+jpeg:80``. With / between them, one
+    of several is drawn for each picture: ``realistic/realistic/gaussian:0-50``. The + binds tighter.
 
     Raises:
         UnknownName: no noise model has that name.
@@ -321,16 +326,27 @@ def parse(spec: str) -> Noise:
     """
     if "/" in spec:
         return Mixture(tuple(parse(part) for part in spec.split("/")))
+    if len(parts := _PLUS.split(spec)) > 1:
+        return Chain(tuple(parse(part) for part in parts))
     name, _, value = spec.strip().partition(":")
     if name not in NOISES:
-        raise UnknownName("noise", name, NOISES)
-    return NOISES[name](value)
+        error = UnknownName("noise", name, NOISES)
+        error.hint += " Write them like gaussian:25, poisson:0.01+jpeg:80 or gaussian:5/realistic."
+        raise error
+    spelling = NOISES[name]
+    try:
+        return spelling.read(value.strip())
+    except ValueError:
+        *some, last = spelling.examples
+        raise ConfigError(
+            f"{name} noise needs {spelling.wants}, got {value!r}",
+            hint=f"Write {', '.join(some)} or {last}: {spelling.unit}.",
+        ) from None
 
 
 def has_levels(noise: Noise) -> bool:
     """Whether one sigma describes each draw of a noise, so that a network can be told it."""
-    parts = noise.parts if isinstance(noise, Mixture) else (noise,)
-    return all(part.draw(np.random.default_rng(0)).sigma is not None for part in parts)
+    return noise.levels is not None
 
 
 def keyed_seed(seed: int, image: str, noise: Noise) -> int:

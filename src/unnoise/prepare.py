@@ -36,7 +36,7 @@ from unnoise.grouping import (
     group_files,
     split_files,
 )
-from unnoise.noise import MIXTURE, NOISES, Noise, parse
+from unnoise.noise import CHAIN, MIXTURE, NOISES, Noise, parse
 from unnoise.sources import digest, find_apart
 from unnoise.tiles import (
     INFO_NAME,
@@ -271,7 +271,7 @@ def _is_ours(name: str) -> bool:
     """Whether a data set's folder has an entry of that name."""
     split, _, noise = name.partition("-")
     files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, *_DROPPINGS)
-    return files or (split in SPLITS and (name == split or noise in (*NOISES, MIXTURE)))
+    return files or (split in SPLITS and (name == split or noise in (*NOISES, CHAIN, MIXTURE)))
 
 
 def _watched(results: Iterator[_Result], total: int, what: str, progress: bool) -> Iterator[_Result]:
