@@ -85,6 +85,7 @@ def assess(
     journal: Journal | None = None,
     command: str = "",
     notes: Sequence[str] = (),
+    more: Sequence[str] = (),
     workers: int | None = None,
     log: Log = lambda _: None,
     progress: bool = False,
@@ -98,6 +99,7 @@ def assess(
         journal: keeps what was measured; what it holds is not measured again.
         command: the command line that gives these results again.
         notes: sentences that readers of the scores should know.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` to score by, too.
         workers: processes; None takes one a core.
         log: takes a line of text for people.
         progress: draw a progress bar on a terminal.
@@ -107,7 +109,9 @@ def assess(
     parts = [Part(pairs, methods) for pairs, methods in zip(subject.pairs, contenders.denoisers, strict=True)]
     count = sum(len(pairs) for pairs in subject.pairs)
     log(f"scoring {len(contenders.names)} methods on {count} images")
-    found = score_parts(parts, names=contenders.names, journal=journal, workers=workers, progress=progress)
+    found = score_parts(
+        parts, names=contenders.names, more=more, journal=journal, workers=workers, progress=progress
+    )
     middle = parts[len(parts) // 2]
     log("timing the methods, in turn")
     taken = _costs(middle, contenders.names, journal)

@@ -176,6 +176,7 @@ def score_parts(
     parts: Sequence[Part],
     *,
     names: Sequence[str] | None = None,
+    more: Sequence[str] = (),
     journal: Journal | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -185,6 +186,8 @@ def score_parts(
     Args:
         parts: one, or one for each noise: then each is a group of its own.
         names: of the methods, without the noisy input; None takes the denoisers' own, told apart.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` to compute, too; the first is the methods' perceptual
+            score.
         journal: keeps the scores; what it holds is not scored again.
         workers: processes; None takes one a core.
         progress: draw a progress bar on a terminal.
@@ -194,6 +197,7 @@ def score_parts(
             score_all(
                 part.pairs,
                 [NoisyInput(), *part.denoisers],
+                more=more,
                 journal=journal,
                 workers=workers,
                 progress=progress,
@@ -219,6 +223,7 @@ def score_parts(
             for name, each, rows in zip(titles, zip(*methods, strict=True), scores, strict=True)
         ),
         scores=scores,
+        more=tuple(more),
     )
 
 
@@ -264,11 +269,12 @@ def _summary(
         settings=settings[0] if same else "",
         parameters=getattr(method, "parameters", None),
         article_row=BLUR if method.name == BLUR else None,
+        perceptual=float(scores[:, len(METRICS)].mean()) if scores.shape[1] > len(METRICS) else None,
         source=f"{path.name}, SHA-256 {digest}" if path is not None and digest else "",
         **_means(scores),  # type: ignore[arg-type]  # names of scores
     )
 
 
 def _means(scores: Doubles) -> dict[str, float]:
-    mean = dict(zip(METRICS, scores.mean(axis=0).tolist(), strict=True))
+    mean = dict(zip(METRICS, scores[:, : len(METRICS)].mean(axis=0).tolist(), strict=True))
     return {**mean, "psnr_of_mean_mse": psnr_of_mse(mean["mse"])}

@@ -31,18 +31,26 @@ class Unit:
         denoiser: the method.
         sigma: what it is told of the noise, 8-bit units, or None.
         row: place of the method among those that are scored.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` that are wanted, too.
     """
 
     chunk: Chunk
     denoiser: Denoiser
     sigma: float | None
     row: int
+    more: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what is computed."""
+        return (*METRICS, *self.more)
 
 
 def score_all(
     pairs: Pairs,
     denoisers: Sequence[Denoiser],
     *,
+    more: Sequence[str] = (),
     journal: Journal | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -55,18 +63,19 @@ def score_all(
     Args:
         pairs: the pictures.
         denoisers: the methods. They are told the noise's sigma.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` to compute, too.
         journal: what it holds is not scored again, and what is scored is kept in it.
         workers: processes; None takes one a core, and none beside this where there is but one chunk.
         progress: draw a progress bar on a terminal.
         text: what the bar says.
 
     Returns:
-        (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
+        (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`, then ``more``.
     """
     journal = journal or Journal()
     # Method by method: a process keeps few networks open.
     units = [
-        Unit(chunk, denoiser, pairs.sigma, row)
+        Unit(chunk, denoiser, pairs.sigma, row, tuple(more))
         for row, denoiser in enumerate(denoisers)
         for chunk in pairs.chunks
     ]
@@ -98,7 +107,7 @@ def score_all(
         np.concatenate([_there(found[id(chunk), row]) for chunk in pairs.chunks])
         for row in range(len(denoisers))
     ]
-    return np.array(rows).reshape(len(denoisers), len(pairs), len(METRICS))
+    return np.array(rows).reshape(len(denoisers), len(pairs), len(METRICS) + len(more))
 
 
 def is_portable(denoiser: Denoiser) -> bool:
@@ -119,7 +128,7 @@ def fingerprint(denoiser: Denoiser) -> str:
 def unit_key(unit: Unit) -> str:
     """The key of a unit's scores in a journal; empty where they cannot be told from others."""
     told = fingerprint(unit.denoiser)
-    return key_of([unit.chunk.identity, told, str(unit.sigma), *METRICS]) if told else ""
+    return key_of([unit.chunk.identity, told, str(unit.sigma), *unit.metrics]) if told else ""
 
 
 def _known(journal: Journal, unit: Unit) -> Doubles | None:
@@ -128,7 +137,7 @@ def _known(journal: Journal, unit: Unit) -> Doubles | None:
     if kept is None:
         return None
     scores = np.array(kept, np.float64)
-    return scores if scores.shape == (len(unit.chunk.ranks), len(METRICS)) else None
+    return scores if scores.shape == (len(unit.chunk.ranks), len(unit.metrics)) else None
 
 
 def _there(scores: Doubles | None) -> Doubles:
@@ -147,5 +156,5 @@ def _scored(unit: Unit) -> Doubles:
         denoised = unit.denoiser.stack(noisy, unit.sigma)
     else:
         denoised = np.stack([unit.denoiser(picture, unit.sigma) for picture in noisy])
-    rows = [score(*pair) for pair in zip(clean, denoised, strict=True)]
-    return np.array(rows, np.float64).reshape(len(clean), len(METRICS))
+    rows = [score(*pair, more=unit.more) for pair in zip(clean, denoised, strict=True)]
+    return np.array(rows, np.float64).reshape(len(clean), len(unit.metrics))

@@ -38,7 +38,8 @@ class Evaluation:
         photographs: the photograph that each picture is of.
         groups: a data set's colour groups, or the number of the noise where there are several, else None.
         methods: a summary of each method; ``tiles`` counts pictures.
-        scores: (methods, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
+        scores: (methods, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`, then ``more``.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND`.
     """
 
     where: str
@@ -47,13 +48,15 @@ class Evaluation:
     groups: npt.NDArray[np.int16] | None
     methods: tuple[MethodResult, ...]
     scores: Doubles
+    more: tuple[str, ...] = ()
 
     def records(self) -> Iterator[dict[str, Any]]:
         """For each method and picture: names, group and every metric; None where it is no finite number."""
+        columns = (*METRICS, *self.more)
         for method, scores in zip(self.methods, self.scores, strict=True):
             for index, (name, row) in enumerate(zip(self.names, scores, strict=True)):
                 group = None if self.groups is None else int(self.groups[index])
-                measured = {metric: _finite(value) for metric, value in zip(METRICS, row, strict=True)}
+                measured = {metric: _finite(value) for metric, value in zip(columns, row, strict=True)}
                 yield {"method": method.name, "name": name, "group": group, **measured}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from unnoise.cores import available_cores
 from unnoise.filters import Denoiser, Filter, Stacking
-from unnoise.metrics import METRICS, every
+from unnoise.metrics import METRICS, ON_DEMAND, every
 from unnoise.pairs import Chunk, Pairs
 from unnoise.workers import Workers
 
@@ -68,12 +69,23 @@ class Measured:
     scores: Doubles
 
 
-def score(clean: FloatArray, denoised: FloatArray) -> tuple[float, ...]:
-    """Every metric of a picture (H, W, C) clipped to [0, 1], in the order of :data:`METRICS`.
+def score(clean: FloatArray, denoised: FloatArray, more: Sequence[str] = ()) -> tuple[float, ...]:
+    """Every metric of a picture (H, W, C) clipped to [0, 1], in the order of :data:`METRICS`, then ``more``.
 
     NaN where the picture is smaller than a metric's ``least``.
+
+    Args:
+        clean: the picture as it should be.
+        denoised: as it is.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND`.
     """
-    return every(clean, np.clip(denoised, 0, 1), data_range=1)
+    clipped = np.clip(denoised, 0, 1)
+    asked = [ON_DEMAND[name] for name in more]
+    small = min(clean.shape[:2])
+    return (
+        *every(clean, clipped, data_range=1),
+        *(math.nan if small < each.least else each.function(clean, clipped, data_range=1) for each in asked),
+    )
 
 
 def run(

@@ -65,11 +65,18 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for report.html and all scores. Killed at any point, the same command goes on.",
 )
+@click.option("--perceptual", is_flag=True, help="Score by HaarPSI, too, which follows people's opinion.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @click.option("--overwrite", is_flag=True, help="Replace another evaluation in the output folder.")
 @json_option
 def evaluate(
-    *, output: Path | None, workers: int | None, overwrite: bool, denoisers: tuple[str, ...], **options: Any
+    *,
+    output: Path | None,
+    workers: int | None,
+    overwrite: bool,
+    denoisers: tuple[str, ...],
+    perceptual: bool,
+    **options: Any,
 ) -> None:
     """Score networks and filters on the same noisy pixels: a data set's tiles, or whole pictures.
 
@@ -78,10 +85,15 @@ def evaluate(
     from unnoise import scores, tables
     from unnoise.assessment import assess, open_journal
     from unnoise.methods import choose
+    from unnoise.metrics import ON_DEMAND
 
     subject = _subject(**options)
-    asked = {"with": list(denoisers), **{name: _plain(value) for name, value in options.items()}}
-    command = _command(denoisers, output, options)
+    asked = {
+        "with": list(denoisers),
+        "perceptual": perceptual,
+        **{name: _plain(value) for name, value in options.items()},
+    }
+    command = _command(denoisers, output, {**options, "perceptual": perceptual})
     journal = None if output is None else open_journal(output, asked, overwrite=overwrite)
     progress = not is_quiet()
     contenders = choose(
@@ -93,6 +105,7 @@ def evaluate(
         output,
         journal=journal,
         command=command,
+        more=tuple(ON_DEMAND) if perceptual else (),
         workers=workers,
         log=note,
         progress=progress,
@@ -156,11 +169,13 @@ def _command(denoisers: Sequence[str], output: Path | None, options: dict[str, A
     if options["data"] is not None:
         parts.append(str(options["data"]))
     for name, value in options.items():
-        if name == "data" or value is None or value == () or (name == "seed" and not value):
+        if name == "data" or value is None or value == () or (name in ("seed", "perceptual") and not value):
             continue
         option = "--noise" if name == "noises" else f"--{name}"
         if name == "noises":
             parts += [part for each in value for part in (option, each)]
+        elif value is True:
+            parts.append(option)
         else:
             parts += [option, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     parts += [part for each in denoisers for part in ("--with", each)]
