@@ -1,119 +1,124 @@
-"""Bundled networks beside every searched filter on CBSD68, at sigma 15, 25 and 50, in one run.
+"""Bundled networks, FFDNet, DnCNN, CBM3D and searched filters on CBSD68, beside what was published.
 
-As published results do it: whole pictures, float Gaussian noise that is not clipped, output clipped to
-[0, 1], the mean over the pictures of the picture's PSNR. The noise of a picture is keyed by its name, so
-every method sees the same pixels. The filters are searched for each sigma on crops of other photographs,
-then frozen; wavelets, and networks that are not blind, are told sigma.
+As published results do it: whole pictures, float Gaussian noise that is not clipped, known sigma, output
+clipped to [0, 1], the mean over the pictures of the picture's PSNR. The filters are searched for each sigma
+on crops of other photographs, then frozen. It is what `unnoise evaluate` does; the peers' published weights
+become network files first, and what it finds is set beside their published numbers: where those come out,
+the benchmark itself is right.
 
-    python benchmarks/cbsd68.py [--with gaussian] [--sigmas 15,25,50] [--without-filters] [--data FOLDER]
+    python benchmarks/cbsd68.py --out FOLDER [--with gaussian,small,ffdnet,...] [--sigmas 15,25,50]
+        [--data FOLDER]
 
-FOLDER holds CBSD68/ and photos/; it is $UNNOISE_DATA, or ../shared/data, if it is not given.
+Killed at any point, the same command goes on, and nothing is scored twice. FOLDER/report.html is the report.
+--data holds CBSD68/, photos/ and peers/; it is $UNNOISE_DATA, or ../shared/data, if it is not given. bm3d
+takes part where a person installed that package, whose licence allows non-commercial use only.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import platform
-import shlex
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+import peers
+from _machine import alone, introduce
+from unnoise.assessment import assess, open_journal, show_files
+from unnoise.filters import FILTERS
+from unnoise.methods import choose
+from unnoise.noise import parse
+from unnoise.report import RENDERERS
+from unnoise.results import Results
+from unnoise.subjects import clean_pictures
+from unnoise.tables import aligned, results_text
 
-from unnoise import denoiser, images, noise
-from unnoise.evaluate import evaluate_folder, pictures_in
-from unnoise.filters import Denoiser, Filter
-from unnoise.pairs import of_pictures
-from unnoise.results import MethodResult
-from unnoise.search import available, search
-from unnoise.tables import methods_table
-
-CBM3D = {15.0: 33.52, 25.0: 30.71, 50.0: 27.38}
-"""Mean PSNR in dB as published: what ships is to be ahead of it."""
-
-CROPS, SIDE = 64, 128
-
-
-def crops(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """One seeded crop from each of some seeded photographs."""
-    rng = np.random.default_rng(0)
-    files = list(pictures_in(folder).items())
-    chosen = {}
-    for index in sorted(rng.permutation(len(files))[:CROPS]):
-        name, path = files[index]
-        pixels = images.read(path).pixels
-        y, x = (int(rng.integers(0, extent - SIDE + 1)) for extent in pixels.shape[:2])
-        chosen[name] = np.ascontiguousarray(pixels[y : y + SIDE, x : x + SIDE])
-    return chosen
-
-
-def tuned(clean: dict[str, npt.NDArray[np.float32]], added: noise.Noise) -> list[Filter]:
-    names, left_out = available()
-    for missing in left_out:
-        print(f"left out: {missing.name} {missing.reason}")
-    pairs = of_pictures(clean, added, where=f"{len(clean)} crops of photographs")
-    found = search(pairs, names, progress=True)
-    for each in found:
-        print(
-            f"  searched {each.name}: {len(each.settings)} settings on {each.pictures} crops of "
-            f"{SIDE} × {SIDE}: {each.best.filter.settings_text}"
-        )
-        if each.warning:
-            print(f"  note: {each.warning}")
-    return [each.best.filter for each in found]
+PUBLISHED: Mapping[str, Mapping[float, float]] = {
+    "FFDNet": {15: 33.87, 25: 31.21, 50: 27.96},
+    "DnCNN": {15: 33.90, 25: 31.24, 50: 27.95},
+    "bm3d": {15: 33.52, 25: 30.71, 50: 27.38},
+}
+"""Mean PSNR in dB by sigma, as listed by Zhang et al., "Plug-and-play image restoration with deep denoiser
+prior", TPAMI 2021, doi:10.1109/TPAMI.2021.3088914."""
+WITHIN: Mapping[str, float] = {"FFDNet": 0.05, "DnCNN": 0.05, "bm3d": 0.1}
+"""dB. How near to that the same method is to come out here."""
+METHODS = "gaussian,small,ffdnet,dncnn,bm3d,dct,wavelet,nlm,bilateral,tv,gaussian-blur"
+PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "scikit-image", "PyWavelets", "bm3d")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--with", dest="networks", action="append", metavar="NETWORK")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the report and all scores")
+    parser.add_argument("--with", dest="methods", default=METHODS, help="with commas between")
     parser.add_argument("--sigmas", default="15,25,50")
-    parser.add_argument("--without-filters", action="store_true")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("UNNOISE_DATA", "../shared/data")))
     options = parser.parse_args()
     test, photos = options.data / "CBSD68", options.data / "photos"
     if not (test.is_dir() and photos.is_dir()):
         print(f"no {test} or no {photos}: nothing to measure; set UNNOISE_DATA or give --data")
         return 0
-    networks = [denoiser.load(name) for name in options.networks or ["gaussian"]]
-    print("command: ", shlex.join([Path(sys.executable).name, *sys.argv]))
-    print(f"machine:  {platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"versions: Python {platform.python_version()}, OpenCV {cv2.__version__}, numpy {np.__version__}")
-    for each in networks:
-        digest = hashlib.sha256(each.path.read_bytes()).hexdigest()
-        print(f"network:  {each.name}, {each.path}, SHA-256 {digest[:16]}…")
-    clean = {} if options.without_filters else crops(photos)
-    met = True
-    for sigma in (float(part) for part in options.sigmas.split(",")):
-        added = noise.parse(f"gaussian:{sigma:g}")
-        print(f"\nsigma {sigma:g}")
-        methods: list[Denoiser] = [*networks, *(tuned(clean, added) if clean else [])]
-        found = evaluate_folder(test, added, methods, progress=True)
-        print(f"  {len(found.names)} pictures; PSNR is the mean over the pictures, in dB; ms: one picture")
-        print(methods_table(found.methods))
-        met = verdict(found.methods, sigma) and met
-    return 0 if met else 1
+    introduce(PACKAGES)
+    sigmas = [float(part) for part in options.sigmas.split(",")]
+    subject = clean_pictures(test, [parse(f"gaussian:{sigma:g}") for sigma in sigmas], tune=photos)
+    asked = {"methods": options.methods, "sigmas": sigmas}
+    journal = open_journal(options.out, asked, overwrite=True)
+    named = [name for name in options.methods.split(",") if name]
+    if "bm3d" in named and not FILTERS["bm3d"].is_available:
+        print("left out: bm3d, which is not installed (its licence allows non-commercial use only)")
+        named.remove("bm3d")
+    wanted = tuple(name for name in peers.PEERS if name in named)
+    # In a process of its own: what writes network files needs torch, which is not to be in the others.
+    files = alone(peers.export, options.data / "peers", options.out, wanted) if wanted else {}
+    for missing in set(wanted) - set(files):
+        print(f"left out: {missing}, whose weights are not in {options.data / 'peers'}")
+        named.remove(missing)
+    contenders = choose(
+        [str(files.get(name, name)) for name in named],
+        len(sigmas),
+        subject.tuning,
+        log=print,
+        progress=True,
+        cache=options.out,
+    )
+    command = f"python benchmarks/cbsd68.py --out {options.out} --with {options.methods}"
+    found = assess(
+        subject, contenders, options.out, journal=journal, command=command, log=print, progress=True
+    )
+    print(f"\n{results_text(found.results, str(test))}\n")
+    shown = show_files(options.out, found.results.samples)
+    for name, render in RENDERERS.items():
+        (options.out / name).write_text(render(found.results, shown), encoding="utf-8")
+    return 0 if beside_published(found.results, sigmas) else 1
 
 
-def verdict(methods: tuple[MethodResult, ...], sigma: float) -> bool:
-    """Whether every network is ahead of all filters, and of CBM3D as published; and a line for each."""
-    best = max((each for each in methods if each.kind == "filter"), key=lambda each: each.psnr, default=None)
-    met = True
-    for network in (each for each in methods if each.kind == "network"):
-        aims = {"CBM3D, as published": CBM3D[sigma]} if sigma in CBM3D else {}
-        if best is not None:
-            aims[best.name] = best.psnr
-        if not aims:
+def beside_published(results: Results, sigmas: list[float]) -> bool:
+    """Print how far each method is from its published PSNR, and whether all are near."""
+    rows, near = [], True
+    for name, published in PUBLISHED.items():
+        method = next((each for each in results.methods if each.name == name), None)
+        if method is None:
             continue
-        told = ", ".join(
-            f"{network.psnr - aim:+.2f} dB from {name} ({aim:.2f})" for name, aim in aims.items()
+        here = [score.psnr for score in method.groups] or [method.psnr]
+        off = [
+            measured - published[sigma]
+            for measured, sigma in zip(here, sigmas, strict=True)
+            if sigma in published
+        ]
+        near = near and all(abs(each) <= WITHIN[name] for each in off)
+        rows.append(
+            [
+                name,
+                " / ".join(f"{each:.2f}" for each in here),
+                " / ".join(f"{each:.2f}" for each in published.values()),
+                " / ".join(f"{each:+.2f}" for each in off),
+                f"{WITHIN[name]:g}",
+            ]
         )
-        print(f"{network.name}: {network.psnr:.2f} dB, {told}; aim: ahead of all")
-        met = met and all(network.psnr > aim for aim in aims.values())
-    return met
+    print(
+        aligned(
+            ["PSNR dB at " + " / ".join(f"{s:g}" for s in sigmas), "here", "published", "off", "aim"], rows
+        )
+    )
+    return near
 
 
 if __name__ == "__main__":

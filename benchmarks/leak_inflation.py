@@ -1,15 +1,16 @@
-"""What a leaking split is worth: two networks that differ only in whether their photographs are those of the test.
+"""What a leak is worth: networks that differ only in whether they have seen the photographs of the test.
 
-The folder's files are crops; several show the same photograph. A part of the files is drawn to be the test, as
-a split by file does it. One network is trained on a draw of the other files (some of them of the photographs
-that are tested: it leaks). Another is trained on as many files that are all of other photographs. Both get the
-same steps, and are scored on the same noisy pixels, by `unnoise evaluate`, which writes its report: what the
-first is ahead is what the leak is worth, with its interval over photographs.
+The folder's files are crops; several show the same photograph. A part of the files is drawn to be the test,
+as a split by file does it. One network is trained on a draw of the other files (some of them of photographs
+that are tested: it leaks). Another is trained on as many files that are all of other photographs. Both get
+the same steps, and are scored on the same noisy pixels, by `unnoise evaluate`, which writes its report: what
+the first is ahead is what the leak is worth, with its interval over photographs.
 
-    python benchmarks/leak_inflation.py --out FOLDER [--steps 6000] [--models residual-unet,dense] [--data FOLDER]
+    python benchmarks/leak_inflation.py --out FOLDER [--steps 6000] [--models residual-unet,...]
+        [--data FOLDER]
 
-Killed at any point, the same command goes on. FOLDER holds cracks/; it is $UNNOISE_DATA, or ../shared/data, if
-it is not given.
+Killed at any point, the same command goes on. --data holds cracks/; it is $UNNOISE_DATA, or ../shared/data,
+if it is not given.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def extremes(psnr: Doubles, order: Sequence[int], most: int = MOST) -> Extremes:
         order: methods, the most interesting first: where there would be too many pictures, theirs are taken.
         most: pictures at most.
     """
-    gains = psnr - psnr[0]
-    # Equal pictures have no finite PSNR: nothing to look at there.
+    with np.errstate(invalid="ignore"):  # equal pictures have no finite PSNR: nothing to look at there
+        gains = psnr - psnr[0]
     low, high = np.where(np.isfinite(gains), gains, np.inf), np.where(np.isfinite(gains), gains, -np.inf)
     best: dict[int, tuple[int, ...]] = {}
     worst: dict[int, tuple[int, ...]] = {}
