@@ -205,7 +205,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         ),
     )
     for name, render in RENDERERS.items():
-        _write(config.out / name, render(results, picture))
+        _write(config.out / name, render(results, {"figure.png": picture}))
     best = results.ranked("filter", "network")[0]
     log(f"best: {best.label}, MSE {best.mse:.6f}, {results.ratio(best):.2f} × the tuned blur's")
     return config.out / "report.html"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -386,6 +387,29 @@ class Results:
     def method(self, name: str) -> MethodResult:
         """The method of that name."""
         return next(method for method in self.methods if method.name == name)
+
+    def difference(self, method: str, other: str, group: int | None = None) -> Difference | None:
+        """How ``method`` differs from ``other``, whichever way round it was kept; None where it was not."""
+        if found := self._pairs.get((method, other, group)):
+            return found
+        found = self._pairs.get((other, method, group))
+        if found is None:
+            return None
+        turned: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
+        return dataclasses.replace(
+            found,
+            method=method,
+            other=other,
+            mean=-found.mean,
+            low=-found.high,
+            high=-found.low,
+            wins=found.photographs - found.wins,
+            outcome=turned.get(found.outcome, found.outcome),
+        )
+
+    @functools.cached_property
+    def _pairs(self) -> dict[tuple[str, str, int | None], Difference]:
+        return {(each.method, each.other, each.group): each for each in self.differences}
 
     def ranked(self, *kinds: Kind) -> list[MethodResult]:
         """Methods of these kinds, or all, the lowest error first."""
