@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import made_results
 from unnoise import findings
 from unnoise.charts import learning_curves
 from unnoise.errors import DataError, UnknownName
@@ -22,6 +23,7 @@ from unnoise.metrics import psnr_of_mse
 from unnoise.report import RENDERERS, render_csv, render_html, render_markdown
 from unnoise.results import (
     BlurTable,
+    Cost,
     Curve,
     FilterSearch,
     GroupScore,
@@ -30,6 +32,7 @@ from unnoise.results import (
     Training,
 )
 from unnoise.tiles import ColourGroup, DatasetInfo, Skipped, StoredNoise
+from unnoise.verdict import verdict
 
 NOISY = 0.037
 
@@ -79,7 +82,7 @@ def method(name: str, kind: str, mse: float, **more: object) -> MethodResult:
         "ssim": 0.85 - 10 * mse,
         "tiles": 4_160,
         "groups": groups,
-        "ms_per_tile": 0.5,
+        "cost": Cost(0.5, 0.9, 30, 1_048_576, 5),
     }
     return MethodResult(name=name, kind=kind, mse=mse, **{**fields, **more})  # type: ignore[arg-type]
 
@@ -118,17 +121,35 @@ BLUR = method(
     settings="ksize=9,sigma=2",
     article_row="gaussian-blur",
 )
-NLM = method("nlm", "filter", 0.002631, label="NLM", settings="h=36,template=5,search=21", ms_per_tile=14.2)
+NLM = method(
+    "nlm",
+    "filter",
+    0.002631,
+    label="NLM",
+    settings="h=36,template=5,search=21",
+    cost=Cost(14.2, 14.2, 30, 1_048_576, 5),
+)
 OTHERS = (
-    method("noisy", "input", NOISY, label="noisy input", ms_per_tile=None),
+    method("noisy", "input", NOISY, label="noisy input", cost=None),
     BLUR,
     NLM,
-    method("median", "filter", 0.00391, settings="ksize=7", ms_per_tile=0.03),
+    method("median", "filter", 0.00391, settings="ksize=7", cost=Cost(0.03, 0.03, 30, 1_048_576, 5)),
     method("bilateral", "filter", 0.00298, settings="ksize=15,colour=150,space=3"),
     method(
-        "total-variation", "filter", 0.00266, label="total variation", settings="weight=0.3", ms_per_tile=6.1
+        "total-variation",
+        "filter",
+        0.00266,
+        label="total variation",
+        settings="weight=0.3",
+        cost=Cost(6.1, 6.1, 30, 1_048_576, 5),
     ),
-    method("wavelet", "filter", 0.00334, settings="method=bayes,wavelet=db2,levels=3", ms_per_tile=2.9),
+    method(
+        "wavelet",
+        "filter",
+        0.00334,
+        settings="method=bayes,wavelet=db2,levels=3",
+        cost=Cost(2.9, 2.9, 30, 1_048_576, 5),
+    ),
 )
 NETWORKS = (
     network(
@@ -243,6 +264,9 @@ def picture() -> bytes:
     return stream.getvalue()
 
 
+FIGURE = {"figure.png": picture()}
+
+
 class Page(HTMLParser):
     """A page's elements; fails on tags that do not match."""
 
@@ -283,11 +307,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> Page:
-    return Page(render_html(results(), picture()))
+    return Page(render_html(results(), FIGURE))
 
 
 def said(found: Results) -> str:
-    return " ".join(findings.verdict(found)).replace("\N{NO-BREAK SPACE}", " ")
+    return " ".join(verdict(found)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def only(*methods: MethodResult, **changes: object) -> Results:
@@ -369,10 +393,10 @@ def test_a_method_scored_on_other_tiles_wins_nothing() -> None:
     found = results(methods=(*OTHERS, *NETWORKS, few))
     assert "best tuned filter (NLM)" in said(found)
     assert math.isnan(found.ratio(few))
-    text = Page(render_html(found, None)).text
+    text = Page(render_html(found, {})).text
     assert "on 128 tiles: not comparable" in text
     assert "Scored on another number of tiles, and so not comparable with the rest: CBM3D (128)" in text
-    assert "not comparable with the rest" not in Page(render_html(results(), None)).text
+    assert "not comparable with the rest" not in Page(render_html(results(), {})).text
 
 
 UNEQUAL = "did not have equal training"
@@ -388,9 +412,9 @@ def test_unequal_training_is_said_beside_the_table(page: Page) -> None:
 
 def test_equal_training_is_not_called_unequal() -> None:
     equal = only(network("unet", 0.0017, 6400, 5.0, 10), network("dense", 0.008, 6400, 5.05, 10))
-    assert UNEQUAL not in render_html(equal, None)
+    assert UNEQUAL not in render_html(equal, {})
     assert UNEQUAL not in render_markdown(equal)
-    assert "equal training" not in Page(render_html(equal, None)).text
+    assert "equal training" not in Page(render_html(equal, {})).text
 
 
 @pytest.mark.parametrize("part", ["tiles_available", "tiles_seen", "epochs", "minutes"])
@@ -407,7 +431,7 @@ def test_a_training_that_was_stopped_is_named() -> None:
     stopped = network("unet", 0.0017, 6400, 5.0, 10)
     assert stopped.training
     stopped = replace(stopped, training=replace(stopped.training, finished=False, note="its budget ended"))
-    text = Page(render_html(only(stopped), None)).text
+    text = Page(render_html(only(stopped), {})).text
     assert "unet was stopped before its planned end" in text
     assert "unet: its budget ended" in text
 
@@ -419,7 +443,7 @@ def test_jpeg_and_few_photographs_are_warned_of() -> None:
         stored_noise=StoredNoise(NOISY, NOISY / 2, 0.5, warning),
         photographs={"train": 9, "valid": 2, "test": 2},
     )
-    for text in (Page(render_html(results(dataset=info), None)).text, render_markdown(results(dataset=info))):
+    for text in (Page(render_html(results(dataset=info), {})).text, render_markdown(results(dataset=info))):
         assert warning in text
         assert "The test split holds only 2 photographs" in text
     assert "only" not in " ".join(findings.caveats(results()))
@@ -427,13 +451,13 @@ def test_jpeg_and_few_photographs_are_warned_of() -> None:
 
 def test_the_order_of_the_page(page: Page) -> None:
     ids = [a["id"] for a in page.find("section")]
-    first = ["data", "scores", "published", "groups", "blur", "searches"]
+    first = ["data", "scores", "quality", "published", "groups", "blur", "searches"]
     assert ids == [*first, "curves", "optimisers", "figure", "reproduce", "words"]
     assert page.text.index("residual-unet leaves 0.52 ×") < page.text.index("27,584 tiles of 56 × 56 pixels")
 
 
 def test_sections_without_content_are_left_out() -> None:
-    page = Page(render_html(only(blur=None, searches=()), None))
+    page = Page(render_html(only(blur=None, searches=()), {}))
     assert [a["id"] for a in page.find("section")] == [
         "data",
         "scores",
@@ -448,7 +472,7 @@ def test_sections_without_content_are_left_out() -> None:
 
 def test_the_table_holds_every_number(page: Page) -> None:
     assert (
-        "residual-unetnetwork32/64/128 channelsadamwnetwork0.0013750.49 ×29.1528.620.83621,261,4400.5"
+        "residual-unetnetwork: 32/64/128 channelsadamw0.0013750.49 ×29.1528.620.83620.50301,261,440"
         "1,180,00061.124"
     ) in page.text.replace("\N{NO-BREAK SPACE}", " ")
     rows = [a.get("class") or "" for a in page.find("tr")]
@@ -457,7 +481,7 @@ def test_the_table_holds_every_number(page: Page) -> None:
 
 
 def test_rows_stand_sorted_without_script() -> None:
-    html = render_html(results(), None)
+    html = render_html(results(), {})
     table = html.split('class="main sortable"')[1].split("</table>")[0]
     # The first number of a row is its error.
     errors = [float(row.split('data-value="')[1].split('"')[0]) for row in table.split("<tr")[3:]]
@@ -475,13 +499,13 @@ def test_published_numbers_are_kept_apart(page: Page) -> None:
 
 
 def test_what_was_not_measured_here_is_said() -> None:
-    assert "dense autoencoder0.00882.17 ×not measured here––" in Page(render_html(only(), None)).text
+    assert "dense autoencoder0.00882.17 ×not measured here––" in Page(render_html(only(), {})).text
 
 
 def test_what_stands_out_is_what_the_verdict_is_about() -> None:
     """A network that came ready-made is shown, but is not the best of those that were trained here."""
     shipped = method("shipped", "network", 0.001, label="the shipped network", parameters=5)
-    html = render_html(only(NLM, network("unet", 0.0015, 64_000, 2.0, 7), shipped), None)
+    html = render_html(only(NLM, network("unet", 0.0015, 64_000, 2.0, 7), shipped), {})
     assert "best network trained here: unet" in Page(html).text
     assert re.search(r'<tr class="network best"[^>]*>\s*<th[^>]*>(<span[^>]*></span>)?unet', html)
     assert html.count('class="network best"') == 1
@@ -491,7 +515,7 @@ def test_an_error_of_zero_does_not_break_the_page() -> None:
     """A filter that leaves alone what has no noise has no error, and no place on a log scale."""
     found = results()
     nothing = tuple(replace(search, valid_mse=0.0) for search in found.searches)
-    assert "How the networks learned" in Page(render_html(replace(found, searches=nothing), None)).text
+    assert "How the networks learned" in Page(render_html(replace(found, searches=nothing), {})).text
 
 
 def test_colour_groups_show_their_colour(page: Page) -> None:
@@ -507,12 +531,12 @@ def test_the_blur_table_marks_the_choice_and_says_where_it_was_made(page: Page) 
     assert "It is the lowest of the test table, too." in page.text
     found = results()
     assert found.blur
-    other = Page(render_html(replace(found, blur=replace(found.blur, chosen=(7, 2.0))), None)).text
+    other = Page(render_html(replace(found, blur=replace(found.blur, chosen=(7, 2.0))), {})).text
     assert "On the test split, kernel 9 with sigma 2 would have been lower (0.002800)" in other
 
 
 def test_heat_is_deeper_for_larger_errors() -> None:
-    html = render_html(results(), None).split("Here, test MSE")[1].split("</table>")[0]
+    html = render_html(results(), {}).split("Here, test MSE")[1].split("</table>")[0]
     cells = re.findall(r'--h:([\d.]+)">([\d.]+)', html)
     assert len(cells) == 16
     depths = [float(depth) for depth, _ in sorted(cells, key=lambda cell: float(cell[1]))]
@@ -526,14 +550,14 @@ def test_searches_say_whether_the_grid_was_wide_enough(page: Page) -> None:
     assert "medianksize=70.003950no44,096" in section
     assert "values beyond might do better" in section
     inside = results(searches=tuple(replace(search, at_edge=()) for search in results().searches))
-    assert "values beyond" not in Page(render_html(inside, None)).text
+    assert "values beyond" not in Page(render_html(inside, {})).text
 
 
 def test_curves_are_drawn_with_their_references(page: Page) -> None:
-    desk, phone, optimizers, _ = page.find("svg")
+    desk, phone, optimizers, _ = page.find("svg")[2:]
     assert [desk["width"], phone["width"]] == ["1110", "343"]
     assert optimizers["aria-labelledby"] == "optimisers-chart-title"
-    curves = [a for a in page.find("polyline") if a["points"]]
+    curves = [a for a in page.find("polyline") if a["class"] != "front"]
     assert len(curves) == 2 * len(NETWORKS) + 2 * 3
     assert len(page.find("path", class_="level")) == 4 * 2
     # On the validation split, as the curves are.
@@ -547,7 +571,8 @@ def test_tiles_seen_are_steps_times_batch() -> None:
 def test_curves_survive_what_cannot_be_drawn() -> None:
     broken = ({"step": 1, "valid_mse": math.nan}, {"step": 2, "valid_mse": 0.0})
     found = results(curves={"unet": Curve(64, broken), "dense": Curve(64, ({"step": 1, "valid_mse": 0.01},))})
-    assert len(Page(render_html(found, None)).find("polyline")) == 2
+    drawn = Page(render_html(found, {})).find("polyline")
+    assert [a["class"] for a in drawn if a["class"] != "front"] == ["curve c1"] * 2
 
 
 def test_optimizers_are_compared(page: Page) -> None:
@@ -561,7 +586,7 @@ def test_optimizers_are_compared(page: Page) -> None:
 
 
 def test_the_page_needs_nothing_from_outside() -> None:
-    html = render_html(results(), picture())
+    html = render_html(results(), FIGURE)
     assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|srcset", html)
     page = Page(html)
     sources = [a[name] or "" for _, a in page.elements for name in ("src", "href") if name in a]
@@ -576,7 +601,7 @@ def test_the_policy_allows_the_script_that_is_there() -> None:
     import base64
     import hashlib
 
-    html = render_html(results(), None)
+    html = render_html(results(), {})
     script = html.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in html
@@ -614,7 +639,7 @@ def hostile() -> Results:
 
 
 def test_text_from_names_is_escaped() -> None:
-    html = render_html(hostile(), picture())
+    html = render_html(hostile(), FIGURE)
     html.encode("utf-8")
     page = Page(html)
     assert len(page.find("script")) == 1
@@ -627,7 +652,7 @@ def test_markdown_keeps_names_from_breaking_out() -> None:
     text.encode("utf-8")
     assert "<script" not in text.replace("\\<", "")
     cells = [len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")]
-    assert set(cells) == {5 - 1, 5 + 1, 6 + 1, 11 + 1}
+    assert set(cells) == {5 - 1, 5 + 1, 6 + 1, 12 + 1}
 
 
 def test_markdown_says_the_same_as_the_page() -> None:
@@ -640,9 +665,9 @@ def test_markdown_says_the_same_as_the_page() -> None:
 
 
 def test_results_survive_the_file() -> None:
-    found = results()
-    assert Results.from_json(found.to_json()) == found
-    assert Results.from_json(hostile().to_json()) == hostile()
+    # As text: what is not a number equals nothing.
+    for found in (results(), hostile(), made_results.evaluation()):
+        assert repr(Results.from_json(found.to_json())) == repr(found)
 
 
 def test_results_that_are_not_finite_survive_in_standard_json() -> None:
@@ -650,7 +675,7 @@ def test_results_that_are_not_finite_survive_in_standard_json() -> None:
     text = only(perfect).to_json()
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert Results.from_json(text).method("perfect").psnr == math.inf
-    assert "∞" in Page(render_html(only(perfect), None)).text
+    assert "∞" in Page(render_html(only(perfect), {})).text
 
 
 @pytest.mark.parametrize(
@@ -690,10 +715,10 @@ def test_csv_has_a_row_a_method() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RENDERERS))
-@pytest.mark.parametrize("figure", [None, picture()], ids=["no figure", "figure"])
-def test_every_renderer_takes_any_results(name: str, figure: bytes | None) -> None:
+@pytest.mark.parametrize("files", [{}, FIGURE], ids=["no figure", "figure"])
+def test_every_renderer_takes_any_results(name: str, files: dict[str, bytes]) -> None:
     for found in (results(), only(), hostile()):
-        assert RENDERERS[name](found, figure).encode("utf-8")
+        assert RENDERERS[name](found, files).encode("utf-8")
 
 
 RECORDS = [{"step": 10 * i, "valid_mse": 0.02 / i, "train_loss": 1e6 / i, "seconds": i} for i in range(1, 9)]

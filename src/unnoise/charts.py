@@ -134,7 +134,7 @@ def line(label: str, records: Records, colour: int) -> Line | None:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """A logarithmic axis: values between ``low`` and ``high`` on the pixels from ``start`` to ``end``."""
 
     low: float
@@ -143,6 +143,7 @@ class _Axis:
     end: float
 
     def __call__(self, value: float) -> float:
+        """The place of a value."""
         fraction = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + fraction * (self.end - self.start)
 
@@ -194,8 +195,8 @@ def curves_svg(
 
 @dataclass(frozen=True)
 class _Plot:
-    x: _Axis
-    y: _Axis
+    x: Axis
+    y: Axis
     few_ticks: bool
 
     @classmethod
@@ -209,8 +210,8 @@ class _Plot:
         if drawn:
             highest = min(highest, _CEILING * max(drawn))
         return cls(
-            _Axis(min(seen) / 1.04, max(seen) * 1.04, 58, width - max(room, 26)),
-            _Axis(lowest / 1.12, max(highest, lowest * 1.2) * 1.05, height - 44, 12),
+            Axis(min(seen) / 1.04, max(seen) * 1.04, 58, width - max(room, 26)),
+            Axis(lowest / 1.12, max(highest, lowest * 1.2) * 1.05, height - 44, 12),
             few_ticks=not room,
         )
 

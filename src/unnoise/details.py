@@ -7,8 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from unnoise import findings
 from unnoise.charts import Line, curves_svg, line
-from unnoise.findings import number, times
-from unnoise.markup import NONE, as_mse, as_whole, cell, css, head, note, row, settings, table, text
+from unnoise.findings import count, number, times
+from unnoise.markup import (
+    NONE,
+    as_db,
+    as_mse,
+    as_ssim,
+    as_whole,
+    cell,
+    css,
+    head,
+    note,
+    row,
+    settings,
+    table,
+    text,
+)
 from unnoise.published import BLUR, BLUR_SIGMAS
 from unnoise.results import BlurTable, MethodResult, Results
 
@@ -17,20 +31,25 @@ Colours = Mapping[str, int]
 
 
 def groups_section(results: Results) -> str:
-    """Errors per colour group, under a swatch of each group's centre; empty where nothing was grouped."""
-    groups = results.dataset.colour_groups
-    methods = [method for method in results.contenders() if method.groups]
-    if not groups or not methods:
+    """Scores of each part of the pictures, by colour or by noise; empty where there are no parts."""
+    methods = [method for method in findings.order(results) if method.groups]
+    methods = [method for method in methods if method in results.contenders()]
+    if not results.groups or not methods:
         return ""
-    total = sum(group.size for group in groups) or 1
+    return _by_colour(results, methods) if results.dataset else _by_noise(results, methods)
+
+
+def _by_colour(results: Results, methods: Sequence[MethodResult]) -> str:
+    """Errors per colour group, under a swatch of each group's centre."""
+    groups = results.groups
     tested = {score.group: score.tiles for score in methods[0].groups}
     titles = ["method"]
     for i, group in enumerate(groups):
-        red, green, blue = (round(255 * min(max(value, 0), 1)) for value in group.centre)
+        red, green, blue = (round(255 * min(max(value, 0), 1)) for value in group.colour or (0, 0, 0))
         titles.append(
             f'<span class="swatch" style="background:rgb({red} {green} {blue})" role="img" '
-            f'aria-label="colour: red {red}, green {green}, blue {blue}"></span>group {i + 1}'
-            f"<small>{group.size / total:.0%} of training,<br>{tested.get(i, 0):,} test tiles</small>"
+            f'aria-label="colour: red {red}, green {green}, blue {blue}"></span>{text(group.label)}'
+            f"<small>{text(group.detail)},<br>{tested.get(i, 0):,} scored</small>"
         )
     errors = {method.name: {score.group: score.mse for score in method.groups} for method in methods}
     base = errors.get(results.baseline, {})
@@ -43,15 +62,56 @@ def groups_section(results: Results) -> str:
             ratio = f' <small class="beside">{times(error / base[i])}</small>' if base.get(i) else ""
             cells.append(cell(f"{as_mse(error)}{ratio}", "best" * (error == lowest[i])))
         rows.append(row(text(method.label), cells, "input" * (method.kind == "input")))
+    baseline = results.method(results.baseline)
+    rival = "the tuned blur" if baseline.name == "gaussian-blur" else text(baseline.label)
     return (
         "<p>Tiles were grouped by their mean colour, by k-means on the training split; the square shows a "
-        f"group's centre. {text(findings.colour_groups(results))}</p>"
+        f"group's centre. {text(findings.groups(results))}</p>"
         + table(
-            "Test MSE in each colour group; beside it, the ratio to the tuned blur in the same group. "
+            f"MSE in each colour group; beside it, the ratio to {rival} in the same group. "
             "Green: the group's lowest.",
             head(titles),
             rows,
         )
+    )
+
+
+def _by_noise(results: Results, methods: Sequence[MethodResult]) -> str:
+    """PSNR and SSIM for each noise, and how filters were set for it."""
+    groups = results.groups
+    scores = {method.name: {score.group: score for score in method.groups} for method in methods}
+    best = {
+        i: max(
+            (each[i].psnr for m in methods if m.kind != "input" and i in (each := scores[m.name])),
+            default=math.nan,
+        )
+        for i in range(len(groups))
+    }
+    tested = {score.group: score.tiles for score in methods[0].groups}
+    titles = ["method"]
+    titles += [
+        f"{text(group.label)}<small>{count(tested.get(i, 0), 'picture')}</small>"
+        for i, group in enumerate(groups)
+    ]
+    rows = []
+    for method in methods:
+        cells = []
+        for i in range(len(groups)):
+            score = scores[method.name].get(i)
+            if score is None:
+                cells.append(cell(NONE))
+                continue
+            how = f"<small>{settings(score.settings)}</small>" if score.settings else ""
+            shown = f'{as_db(score.psnr)} <small class="beside">{as_ssim(score.ssim)}</small>{how}'
+            cells.append(cell(shown, "best" * (score.psnr == best[i])))
+        rows.append(row(text(method.label), cells, "input" * (method.kind == "input")))
+    told = any(score.settings for method in methods for score in method.groups)
+    how = " Below: how a filter was set for this noise." if told else ""
+    return (
+        "<p>The same pictures under each noise by itself. A method that leads for weak noise need not "
+        "lead for "
+        "strong noise.</p>"
+        + table(f"PSNR in dB, and SSIM beside it. Green: the highest PSNR.{how}", head(titles), rows)
     )
 
 
@@ -124,15 +184,19 @@ def searches_section(results: Results) -> str:
             cell(grid, "text wrap"),
         ]
         rows.append(row(text(search.label), cells))
-    titles = ["filter", "winner", "validation MSE", "at the edge?", "settings", "tiles each", "values tried"]
+    searched = "tiles" if results.dataset else "pictures"
+    error = "validation MSE" if results.dataset else "MSE"
+    titles = ["filter", "winner", error, "at the edge?", "settings", f"{searched} each", "values tried"]
     edges = any(search.at_edge for search in results.searches)
     warning = (
         " Where the winner is at the edge of what was tried, values beyond might do better." if edges else ""
     )
+    where = "validation tiles" if results.dataset else "other pictures"
+    then = "the test tiles" if results.dataset else "these"
     return (
-        "<p>Each filter was run over its whole grid on validation tiles. The setting with the lowest MSE "
-        f"was frozen and scored once on the test tiles.{warning}</p>"
-        + table("The searches, lowest validation error first", head(titles, (0, 1, 3, 6)), rows)
+        f"<p>Each filter was run over its whole grid on {where}. The setting with the lowest MSE "
+        f"was frozen and scored once on {then}.{warning}</p>"
+        + table("The searches, lowest error first", head(titles, (0, 1, 3, 6)), rows)
     )
 
 

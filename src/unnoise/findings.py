@@ -5,64 +5,122 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from unnoise.results import MethodResult, Results, Training
+from unnoise.results import Difference, Kind, MethodResult, Results, Training
 
-LEVEL = 0.01
-"""Errors that differ by a smaller fraction than this are called level."""
 _EQUAL_TRAINING = 0.02
 _FEW_PHOTOGRAPHS = 10
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_MINUS = "\N{MINUS SIGN}"
 
 
-def verdict(results: Results) -> list[str]:
-    """The answer in a few plain sentences, winners and losers alike.
-
-    It is about the networks that were trained here; one that came ready-made gets a sentence of its own.
-    """
-    networks, filters = leading_networks(results), results.contenders("filter")
-    if not networks:
+def leaks(results: Results) -> str | None:
+    """That pictures which were scored show what something was tuned or trained on; or None."""
+    if results.pictures and results.pictures.leaks:
+        pairs = count(len(results.pictures.leaks), "pair")
         return (
-            [_filters_only(results, filters[0])]
-            if filters
-            else ["Nothing was compared with the noisy input."]
+            f"{pairs} of files show the same, one of them scored, the other tuned or trained on: the scores "
+            "of what saw it are inflated."
         )
-    best = networks[0]
-    sentences = [_against_filters(results, best, filters[0] if filters else None)]
-    baseline = results.method(results.baseline)
-    if baseline.kind == "filter":
-        sentences.append(_against_baseline(results, networks, baseline))
-    useless = [m for m in networks if any(m.mse >= n.mse * (1 - LEVEL) for n in results.contenders("input"))]
-    if useless:
-        sentences.append(f"{_listed([m.label for m in useless])} left the noise as it was, or made it worse.")
-    if filters:
-        sentences += [
-            _ready_made(each, filters[0])
-            for each in results.contenders("network")
-            if each not in networks and each.training is None
-        ]
-    return sentences
+    if results.dataset and results.dataset.leaks:
+        pairs = count(len(results.dataset.leaks), "pair")
+        return (
+            f"{pairs} of files in different splits show the same: scores of what was trained or tuned on "
+            "them are inflated."
+        )
+    return None
 
 
 def caveats(results: Results) -> list[str]:
-    """What a careful reader must know before quoting the verdict; empty when there is nothing."""
+    """What a careful reader must know before quoting the verdict, but for :func:`leaks`; may be empty."""
     found = []
-    info = results.dataset
-    if info.stored_noise.warning:
-        found.append(info.stored_noise.warning)
+    if results.dataset and results.dataset.stored_noise.warning:
+        found.append(results.dataset.stored_noise.warning)
     if unequal_training(results.ranked("network")):
         found.append("The networks did not get equal training: a note at the table says who got how much.")
-    photographs = info.photographs["test"]
-    if photographs < _FEW_PHOTOGRAPHS:
+    scored = photographs(results)
+    if 0 < scored < _FEW_PHOTOGRAPHS:
+        where = "The test split holds" if results.dataset else "There are"
         found.append(
-            f"The test split holds only {count(photographs, 'photograph')}: "
-            "other photographs could order the methods differently."
+            f"{where} only {count(scored, 'photograph')}: other photographs could order the methods "
+            "differently."
+        )
+    ready = [method.label for method in results.contenders("network") if method.training is None]
+    if ready and results.program == "evaluate":
+        those, rows = ("it", "its row is") if len(ready) == 1 else ("they", "their rows are")
+        found.append(
+            f"{listed(ready)} came ready-made: if {those} learned from these photographs, {rows} no test. "
+            "'unnoise models NAME' tells what a bundled network was trained on."
         )
     others = [f"{m.label} ({m.tiles:,})" for m in results.ranked() if m not in results.contenders()]
     if others:
         found.append(
-            f"Scored on another number of tiles, and so not comparable with the rest: {_listed(others)}."
+            f"Scored on another number of {unit(results)}s, and so not comparable with the rest: "
+            f"{listed(others)}."
         )
     return found
+
+
+def frozen(results: Results) -> str:
+    """On what the filters were tuned, and that what was scored took no part in it; empty without filters."""
+    if not results.ranked("filter"):
+        return ""
+    if results.pictures:
+        info = results.pictures
+        if not info.tuned_pictures:
+            return "The filters' settings were given, not tuned here: others might do better."
+        other = "" if info.leaks else "other "
+        return (
+            f"Filters were tuned on {count(info.tuned_pictures, f'{other}picture')} and frozen; the "
+            f"{count(info.pictures, 'picture')} here were scored once."
+        )
+    if results.dataset is None or not results.searches:
+        return ""
+    tiles = max(search.tiles for search in results.searches)
+    most = "up to " * (len({search.tiles for search in results.searches}) > 1)
+    return (
+        f"Filters were tuned on {most}{count(tiles, 'validation tile')} of other photographs and frozen; "
+        "the test split was scored once."
+    )
+
+
+def photographs(results: Results) -> int:
+    """How many photographs were scored, so far as that is known; 0 where it is not."""
+    if results.pictures:
+        return results.pictures.photographs
+    return results.dataset.photographs["test"] if results.dataset else 0
+
+
+def unit(results: Results) -> str:
+    """What was scored one by one: ``tile`` or ``picture``."""
+    return "tile" if results.dataset else "picture"
+
+
+def order(results: Results, *kinds: Kind) -> list[MethodResult]:
+    """The methods, the best first: an experiment's by their error, others by their PSNR.
+
+    Where the differences over photographs are known, those decide, as every photograph counts once in them;
+    methods that were scored on other pictures come last.
+    """
+    if results.program == "experiment":
+        return results.ranked(*kinds)
+    alike = results.contenders()
+    first = alike[0].name
+
+    def key(method: MethodResult) -> tuple[bool, float]:
+        ahead = 0.0 if method.name == first else math.nan
+        if method.name != first and (found := results.difference(method.name, first)):
+            ahead = found.mean
+        if not results.differences or not math.isfinite(ahead):
+            ahead = method.psnr - results.method(first).psnr if method.psnr != math.inf else math.inf
+        return method not in alike, -ahead
+
+    return sorted(results.ranked(*kinds), key=key)
+
+
+def leader(results: Results) -> MethodResult | None:
+    """The best of the filters and networks; None where there is none."""
+    alike = results.contenders("filter", "network")
+    return next((method for method in order(results) if method in alike), None)
 
 
 def leading_networks(results: Results) -> list[MethodResult]:
@@ -112,7 +170,7 @@ def unequal_training(methods: Sequence[MethodResult]) -> str | None:
             if len(stopped) == 1
             else "were stopped before their planned end"
         )
-        text = f"{text} {_listed(stopped)} {ended}.".lstrip()
+        text = f"{text} {listed(stopped)} {ended}.".lstrip()
     return text or None
 
 
@@ -131,10 +189,10 @@ def optimizers(results: Results) -> str:
     parts = [
         f"{_optimizer(m)} ends at {times(m.mse / first.mse)} the error of {_optimizer(first)}" for m in others
     ]
-    return f"{_listed(parts)}. One run each, with one seed: small differences may be chance."
+    return f"{listed(parts)}. One run each, with one seed: small differences may be chance."
 
 
-def colour_groups(results: Results) -> str:
+def groups(results: Results) -> str:
     """Where the best network gains most and least over the baseline."""
     networks = leading_networks(results)
     baseline = {score.group: score for score in results.method(results.baseline).groups}
@@ -142,15 +200,19 @@ def colour_groups(results: Results) -> str:
         return ""
     best = networks[0]
     ratios = {s.group: s.mse / baseline[s.group].mse for s in best.groups if s.group in baseline}
-    if len(ratios) < 2:
+    if len(ratios) < 2 or best.name == results.baseline:
         return ""
     low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     if ratios[high] < ratios[low] * 1.05:
         return f"{best.label} gains about as much in every group."
-    blur = results.method(results.baseline).label
+    baseline_method = results.method(results.baseline)
+    rival = (
+        f"the tuned {baseline_method.label}" if baseline_method.kind == "filter" else baseline_method.label
+    )
+    names = [group.label for group in results.groups]
     return (
-        f"Against the tuned {blur}, {best.label} does best in group {low + 1} "
-        f"({times(ratios[low])} its error) and worst in group {high + 1} ({times(ratios[high])})."
+        f"Against {rival}, {best.label} does best in {names[low]} "
+        f"({times(ratios[low])} its error) and worst in {names[high]} ({times(ratios[high])})."
     )
 
 
@@ -173,78 +235,46 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}\N{NO-BREAK SPACE}×" if math.isfinite(ratio) else "–"
 
 
-def _ready_made(network: MethodResult, rival: MethodResult) -> str:
-    label = f"{network.label[0].upper()}{network.label[1:]}"
-    return (
-        f"{label}, which was not trained here, leaves "
-        f"{times(network.mse / rival.mse)} the error of the best tuned filter."
-    )
+def decibels(value: float) -> str:
+    """``+0.31`` or ``−0.31``, in dB."""
+    if math.isnan(value):
+        return "–"
+    shown = plain(abs(value))
+    sign = "" if shown == "0.00" else "+" if value > 0 else _MINUS
+    return f"{sign}{shown}"
 
 
-def _against_filters(results: Results, best: MethodResult, rival: MethodResult | None) -> str:
-    if rival is None:
-        noisy = results.contenders("input")
-        scale = f", {times(best.mse / noisy[0].mse)} that of the noisy input" if noisy else ""
-        return f"On these photographs, {best.label} leaves the least error{scale}; no filter was compared."
-    ratio = best.mse / rival.mse
-    name = f"the best tuned filter ({rival.label})"
-    error = times(ratio)
-    if ratio < 1 - LEVEL:
-        gain = 10 * math.log10(1 / ratio)
-        return f"On these photographs, {best.label} leaves {error} the error of {name}: {gain:.1f} dB better."
-    if ratio <= 1 + LEVEL:
-        return (
-            f"On these photographs, the best network, {best.label}, is level with {name}: {error} its error."
-        )
-    return (
-        f"On these photographs, no network beats {name}: the nearest, {best.label}, leaves {error} its error."
-    )
+def plain(value: float) -> str:
+    """``0.31`` or ``−0.31``: in dB, two decimals."""
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{_MINUS}∞"
+    return f"{round(value, 2) or 0.0:.2f}".replace("-", _MINUS)
 
 
-def _against_baseline(results: Results, networks: Sequence[MethodResult], baseline: MethodResult) -> str:
-    ratios = [(method.label, results.ratio(method)) for method in networks]
-    wins = [pair for pair in ratios if pair[1] < 1 - LEVEL]
-    losses = [pair for pair in ratios if pair[1] > 1 + LEVEL]
-    level = [pair for pair in ratios if pair not in wins and pair not in losses]
-    total = len(networks)
-    parts: list[str] = []
-    for group, one, many in (
-        (wins, "beats", "beat"),
-        (level, "is level with", "are level with"),
-        (losses, "loses to", "lose to"),
-    ):
-        if not group:
-            continue
-        verb = one if len(group) == 1 else many
-        whom = "it" if parts else f"the tuned {baseline.label}"
-        shown = [f"{label} {times(ratio)}" for label, ratio in group]
-        shown[0] += " its error"
-        parts.append(f"{_part(len(group), total, first=not parts)} {verb} {whom} ({'; '.join(shown)})")
-    text = _listed(parts)
-    return f"{text[0].upper()}{text[1:]}."
+def interval(found: Difference) -> str:
+    """``95 % interval 0.22 to 0.40``."""
+    return f"{found.confidence * 100:g}\N{NO-BREAK SPACE}% interval {plain(found.low)} to {plain(found.high)}"
 
 
-def _part(part: int, total: int, *, first: bool) -> str:
-    if part == total:
-        return {1: "it", 2: "both networks"}.get(total, f"all {_spelt(total)} networks")
-    return f"{_spelt(part)} of the {_spelt(total)} networks" if first else _spelt(part)
+def duration(seconds: float) -> str:
+    """``0.3 seconds``, ``12 seconds``, ``4 minutes``: as exact as a reader can use it."""
+    if seconds >= 120:
+        return f"{number(float(f'{seconds / 60:.2g}'))} minutes"
+    shown = number(float(f"{seconds:.2g}"))
+    return f"{shown} second" + ("" if shown == "1" else "s")
 
 
-def _spelt(value: int) -> str:
-    return _NUMBERS[value] if value < len(_NUMBERS) else str(value)
+def spelt(value: int) -> str:
+    """``three``; figures beyond ten."""
+    return _NUMBERS[value] if value < len(_NUMBERS) else f"{value:,}"
 
 
-def _filters_only(results: Results, best: MethodResult) -> str:
-    noisy = results.contenders("input")
-    scale = f": {times(best.mse / noisy[0].mse)} the error of the noisy input" if noisy else ""
-    return f"On these photographs, the best tuned filter is {best.label}{scale}. No network was compared."
+def listed(words: Sequence[str]) -> str:
+    """``one``, ``one and two``, ``one, two and three``."""
+    if len(words) < 3:
+        return " and ".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _optimizer(method: MethodResult) -> str:
     return method.training.optimizer if method.training else method.label
-
-
-def _listed(words: Sequence[str]) -> str:
-    if len(words) < 3:
-        return " and ".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -42,6 +42,16 @@ def as_ssim(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else NONE
 
 
+def as_few(value: float) -> str:
+    """A time or an amount of memory with two digits that count: ``0.0031``, ``0.42``, ``12``, ``1,240``."""
+    if not math.isfinite(value):
+        return NONE
+    if value >= 100:
+        return f"{value:,.0f}"
+    digits = 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(digits, 0)}f}"
+
+
 def as_whole(value: float | None) -> str:
     """``220,523,994``, or a dash for nothing."""
     return NONE if value is None else f"{value:,.0f}"
@@ -57,9 +67,14 @@ def cell(shown: str, kind: str = "") -> str:
     return f"<td{css(kind)}>{shown}</td>"
 
 
-def number_cell(shown: str, value: float | None) -> str:
+def number_cell(shown: str, value: float | None, kind: str = "") -> str:
     """A cell of a sortable column, sorted by ``value``; None comes last."""
-    return f'<td data-value="{"NaN" if value is None else value!r}">{shown}</td>'
+    return f'<td{css(kind)} data-value="{"NaN" if value is None else _spelt(value)}">{shown}</td>'
+
+
+def _spelt(value: float) -> str:
+    """A number as JavaScript reads it."""
+    return repr(value).replace("inf", "Infinity").replace("nan", "NaN")
 
 
 def head(titles: Sequence[str], text_columns: Iterable[int] = (0,)) -> str:

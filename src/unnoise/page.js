@@ -14,7 +14,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
+      const sorted = head.getAttribute("aria-sort");
+      const down = sorted ? sorted === "ascending" : head.dataset.first === "descending";
       for (const each of heads) each.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...body.rows].sort((one, two) => {

@@ -6,44 +6,35 @@ import base64
 import hashlib
 import math
 import struct
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
 
 from unnoise import __version__, findings
 from unnoise.charts import COLOURS
 from unnoise.details import blur_section, curves_section, groups_section, optimizers_section, searches_section
-from unnoise.findings import count, number, times
-from unnoise.markup import (
-    NONE,
-    as_db,
-    as_mse,
-    as_ssim,
-    as_whole,
-    cell,
-    css,
-    head,
-    note,
-    number_cell,
-    row,
-    settings,
-    table,
-    text,
-)
+from unnoise.findings import number, times
+from unnoise.gallery import gallery_section
+from unnoise.markup import NONE, as_db, as_few, as_mse, as_ssim, cell, css, head, note, row, table, text
+from unnoise.material import data_section, reproduce_section
+from unnoise.pairwise import pairwise_section
 from unnoise.published import PUBLISHED
-from unnoise.results import MethodResult, Results
+from unnoise.results import Results
+from unnoise.scatter import scatter_section
+from unnoise.scoretable import scores_section
+from unnoise.verdict import answer, quicker, recommended
 
-_CUT = 3.0
-"""Bars end at so many times the baseline's error."""
-_LISTED = 12
-"""Skipped files that are named; the rest is counted."""
+FIGURE = "figure.png"
+"""Name of the picture of tiles."""
 
 
-def render_html(results: Results, figure_png: bytes | None) -> str:
+def render_html(results: Results, files: Mapping[str, bytes]) -> str:
     """The report as a page.
 
     Args:
         results: all that the page says.
-        figure_png: ten columns of noisy | denoised | original tiles, a block of rows a method; or None.
+        files: images by name: :data:`FIGURE` (ten columns of noisy | denoised | original tiles, a block of
+            rows a method) if there is one, and those that :attr:`Results.samples` name.
 
     Returns:
         A whole document without any reference to another file or to the network; every text from
@@ -51,17 +42,28 @@ def render_html(results: Results, figure_png: bytes | None) -> str:
     """
     trained = [method.name for method in results.ranked("network") if method.name in results.curves]
     colours = {name: i % len(COLOURS) for i, name in enumerate(trained)}
+    experiment = results.program == "experiment"
+    scored = f"{findings.unit(results)}s"
+    data = ("data", "What was done to what" if experiment else "What was scored", data_section(results))
     sections = (
-        ("data", "What was done to what", _data(results)),
-        ("scores", "Every method, scored on the test tiles", _scores(results, colours)),
-        ("published", "Beside the published numbers", _published(results)),
-        ("groups", "By colour", groups_section(results)),
+        *([data] if experiment else []),
+        (
+            "scores",
+            "Every method, scored on the test tiles" if experiment else f"Every method on the same {scored}",
+            scores_section(results, colours),
+        ),
+        ("quality", "Quality against time", scatter_section(results)),
+        ("pictures", "Look for yourself", gallery_section(results, files)),
+        ("published", "Beside the published numbers", _published(results) if experiment else ""),
+        ("groups", "By colour" if results.dataset else "Noise by noise", groups_section(results)),
+        ("pairs", "Who is better than whom", pairwise_section(results)),
+        *([] if experiment else [data]),
         ("blur", "How the Gaussian blur was tuned", blur_section(results)),
         ("searches", "How the filters were tuned", searches_section(results)),
         ("curves", "How the networks learned", curves_section(results, colours)),
         ("optimisers", "Which optimiser", optimizers_section(results, colours)),
-        ("figure", "The tiles themselves", _figure(results, figure_png)),
-        ("reproduce", "Getting these numbers again", _reproduce(results)),
+        ("figure", "The tiles themselves", _figure(results, files.get(FIGURE))),
+        ("reproduce", "Getting these numbers again", reproduce_section(results)),
         ("words", "How to read this", _words(results)),
     )
     shown = [section for section in sections if section[2]]
@@ -73,10 +75,10 @@ def render_html(results: Results, figure_png: bytes | None) -> str:
     parts.append(
         f"<footer>Written by unnoise {text(__version__)}. This page loads nothing from anywhere.</footer>"
     )
-    script = _read("page.js")
+    script = _read("page.js") + _read("gallery.js")
     return Template(_read("page.html")).substitute(
-        title=text(findings.verdict(results)[0]),
-        style=_read("page.css"),
+        title=text(answer(results)[0]),
+        style=_read("page.css") + _read("gallery.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         body="\n".join(parts),
@@ -87,15 +89,27 @@ def _read(name: str) -> str:
     return resources.files("unnoise").joinpath(name).read_text(encoding="utf-8")
 
 
+def title(results: Results) -> str:
+    """The question that the report answers."""
+    if results.program == "experiment":
+        return "How well can these photographs be denoised?"
+    return "Which method denoises these photographs best?"
+
+
 def _top(results: Results) -> str:
-    first, *others = findings.verdict(results)
+    first, *others = answer(results)
+    seconds = others if results.program == "experiment" else filter(None, [" ".join(others)])
     when = results.created[:16].replace("T", " ")
-    facts = f"{when} · preset {results.preset} · {number(results.elapsed_minutes)} minutes"
+    facts = [f"unnoise {results.program}", when]
+    if results.program == "experiment":
+        facts += [f"preset {results.preset}", f"{number(results.elapsed_minutes)} minutes"]
+    said = [] if results.program == "experiment" else [findings.frozen(results)]
     parts = [
-        "<header><h1>How well can these photographs be denoised?</h1>",
-        f'<p class="by">unnoise experiment · {text(facts)}</p>',
+        f'<header><h1>{title(results)}</h1><p class="by">{text(" · ".join(facts))}</p>',
+        note([findings.leaks(results)]),
         f'<p class="lead">{text(first)}</p>',
-        *(f'<p class="second">{text(sentence)}</p>' for sentence in others),
+        *(f'<p class="second">{text(sentence)}</p>' for sentence in seconds),
+        *(f'<p class="soft">{text(sentence)}</p>' for sentence in said if sentence),
         _steps(results),
         note(findings.caveats(results)),
         "</header>",
@@ -104,165 +118,47 @@ def _top(results: Results) -> str:
 
 
 def _steps(results: Results) -> str:
-    """From the noisy input to the best network: the error that each leaves."""
+    """What is left of the noise, or what is reached, by the few methods that one should know of."""
+    experiment = results.program == "experiment"
+    filters = [m for m in findings.order(results, "filter") if m in results.contenders("filter")]
+    noisy = results.ranked("input")
+    if experiment:
+        networks = findings.leading_networks(results)
+        trained_here = bool(networks and networks[0].training)
+        steps = (
+            ("noisy input", noisy),
+            ("tuned blur", [results.method(results.baseline)]),
+            ("best tuned filter", filters),
+            ("best network trained here" if trained_here else "best network", networks),
+        )
+    else:
+        chosen = recommended(results)
+        faster = quicker(results, chosen) if chosen else None
+        steps = (
+            ("use this", [chosen] if chosen else []),
+            ("where time matters", [faster] if faster else []),
+            ("best filter", filters),
+            ("noisy input", noisy),
+        )
     titles: dict[str, list[str]] = {}
-    networks = findings.leading_networks(results)
-    trained_here = bool(networks and networks[0].training)
-    for title, methods in (
-        ("noisy input", results.ranked("input")),
-        ("tuned blur", [results.method(results.baseline)]),
-        ("best tuned filter", results.contenders("filter")),
-        ("best network trained here" if trained_here else "best network", networks),
-    ):
+    for words, methods in steps:
         if methods:
-            titles.setdefault(methods[0].name, []).append(title)
+            titles.setdefault(methods[0].name, []).append(words)
     items = []
-    for name, words in titles.items():
+    for name, said in titles.items():
         method = results.method(name)
         label = "" if method.kind == "input" else f": {text(method.label)}"
+        if experiment:
+            shown, below = as_mse(method.mse), f"MSE · PSNR {as_db(method.psnr)} dB"
+        else:
+            shown = f"{as_db(method.psnr)} dB"
+            pace = f" · {as_few(method.cost.seconds)} s a megapixel" if method.cost else ""
+            below = f"SSIM {as_ssim(method.ssim)}{pace}"
+        kind = css("use" * ("use this" in said))
         items.append(
-            f"<div><dt>{', '.join(words)}{label}</dt><dd><b>{as_mse(method.mse)}</b>"
-            f"<span>MSE · PSNR {as_db(method.psnr)} dB</span></dd></div>"
+            f"<div{kind}><dt>{', '.join(said)}{label}</dt><dd><b>{shown}</b><span>{below}</span></dd></div>"
         )
     return f'<dl class="steps">{"".join(items)}</dl>'
-
-
-def _data(results: Results) -> str:
-    info = results.dataset
-    photographs, tiles = sum(info.photographs.values()), sum(info.counts.values())
-    scored, available = max((method.tiles for method in results.methods), default=0), info.counts["test"]
-    which = f"all {scored:,}" if scored == available else f"{scored:,} of the {available:,}"
-    stored = "without loss" if info.format == "png" else f"as {text(info.format.upper())}"
-    parts = [
-        f"<p>{count(info.files, 'file')} of {count(photographs, 'photograph')} were cut into {tiles:,} "
-        f"tiles of {info.tile} × {info.tile} pixels. The noise is <code>{text(info.noise)}</code> "
-        f"(strength on the 0–255 scale), and the noisy tiles were stored {stored}. A photograph belongs to "
-        "one split alone, as far as file names tell what is of one photograph: then no network trained here "
-        "is tested on a photograph that it learned from. Settings were chosen "
-        f"on the validation split. Then {which} test tiles were scored, with the same noisy pixels for "
-        "every method.</p>",
-        note([info.stored_noise.warning]),
-    ]
-    uses = {
-        "train": "networks learn from it",
-        "valid": "settings are chosen on it",
-        "test": "scores come from it",
-    }
-    rows = [
-        row(name, [cell(f"{info.photographs[name]:,}"), cell(f"{info.counts[name]:,}"), cell(use, "text")])
-        for name, use in uses.items()
-    ]
-    asked = ", ".join(f"{part:g}" for part in info.split)
-    split = table(
-        f"Split by photograph ({asked} asked for, seed {info.seed})",
-        head(["split", "photographs", "tiles", "use"], (0, 3)),
-        rows,
-    )
-    rows = [
-        row(f"<code>{text(m.pattern)}</code>", [cell(f"{m.files:,}"), cell(f"{m.photographs:,}")])
-        for m in info.grouping
-    ]
-    grouping = table(
-        f"What named the photograph in a file's name (<code>{text(info.group_by)}</code>)",
-        head(["naming pattern", "files", "photographs"]),
-        rows,
-    )
-    parts.append(f'<div class="pair">{split}{grouping}</div>')
-    if info.skipped:
-        first = info.skipped[:_LISTED]
-        named = "".join(f"<li><code>{text(each.source)}</code>: {text(each.reason)}</li>" for each in first)
-        more = len(info.skipped) - len(first)
-        rest = f"<li>and {more:,} more, named in results.json</li>" if more else ""
-        parts.append(f"<p>{count(len(info.skipped), 'file')} could not be used:</p><ul>{named}{rest}</ul>")
-    else:
-        parts.append("<p>No file had to be skipped.</p>")
-    return "\n".join(parts)
-
-
-_COLUMNS = (
-    "method",
-    "kind",
-    "MSE",
-    "× tuned blur",
-    "mean of tiles",
-    "of mean MSE",
-    "SSIM",
-    "para&shy;meters",
-    "ms a tile",
-    "tiles seen",
-    "epochs",
-    "minutes",
-)
-
-
-def _scores(results: Results, colours: dict[str, int]) -> str:
-    columns = [
-        f'<th scope="col" data-column="{i}"{css("text" * (i < 2))}>{title}</th>'
-        for i, title in enumerate(_COLUMNS)
-    ]
-    columns[1] = columns[1].replace('"text"', '"text desk"')
-    columns[2] = columns[2].replace(">", ' aria-sort="ascending">', 1)
-    gap = '<td></td><td class="desk"></td><td colspan="2"></td>'
-    psnr = '<th scope="colgroup" colspan="2">PSNR, dB</th><td colspan="3"></td>'
-    training = '<th scope="colgroup" colspan="3">training received</th>'
-    thead = f'<thead><tr class="over">{gap}{psnr}{training}</tr><tr>{"".join(columns)}</tr></thead>'
-    timed = f" Milliseconds: {text(results.timed)}." if results.timed else ""
-    caption = (
-        "Sorted by test error, lowest first; the noisy input is the reference. Bars show the error beside "
-        f"that of {text(results.method(results.baseline).label)} (the upright line): shorter than the line "
-        f"is better. Bars are cut off at {_CUT:g} times the line. Bold: the network and the "
-        f"filter that the verdict is about.{timed}"
-    )
-    best = {
-        methods[0].name
-        for methods in (findings.leading_networks(results), results.contenders("filter"))
-        if methods
-    }
-    rows = [_score_row(results, method, colours, best) for method in results.ranked()]
-    said = (*results.notes, *findings.training_notes(results))
-    remarks = "".join(f"<li>{text(each)}</li>" for each in said)
-    return (
-        note([findings.unequal_training(results.ranked("network"))])
-        + table(caption, thead, rows, "main sortable")
-        + (f"<ul>{remarks}</ul>" if remarks else "")
-    )
-
-
-def _score_row(results: Results, method: MethodResult, colours: dict[str, int], best: set[str]) -> str:
-    key = f'<span class="key c{colours[method.name]}"></span>' if method.name in colours else ""
-    got, ratio = method.training, results.ratio(method)
-    small = f'<small class="phone">{method.kind}</small>'
-    if method.settings:
-        small += f"<small>{settings(method.settings)}</small>"
-    if got and got.optimizer.lower() not in method.label.lower():
-        small += f"<small>{text(got.optimizer)}</small>"
-    if math.isnan(ratio):
-        small += f"<small>on {method.tiles:,} tiles: not comparable</small>"
-    part = min(ratio / _CUT, 1)
-    look = "cut" if ratio > _CUT else "good" if ratio < 1 else ""
-    bar = (
-        ""
-        if math.isnan(ratio)
-        else f'<span class="bar {look}" style="--part:{part:.1%};--tick:{1 / _CUT:.1%}"></span>'
-    )
-    pace = method.ms_per_tile
-    cells = [
-        cell(method.kind, "text desk"),
-        number_cell(f"{as_mse(method.mse)}{bar}", method.mse),
-        number_cell(times(ratio), ratio),
-        number_cell(as_db(method.psnr), method.psnr),
-        number_cell(as_db(method.psnr_of_mean_mse), method.psnr_of_mean_mse),
-        number_cell(as_ssim(method.ssim), method.ssim),
-        number_cell(as_whole(method.parameters), method.parameters),
-        number_cell(NONE if pace is None else number(pace), pace),
-        number_cell(as_whole(got.tiles_seen if got else None), got.tiles_seen if got else None),
-        number_cell(number(got.epochs) if got else NONE, got.epochs if got else None),
-        number_cell(number(got.minutes) if got else NONE, got.minutes if got else None),
-    ]
-    marks = {"baseline": method.name == results.baseline, "best": method.name in best}
-    kind = " ".join([method.kind, *(name for name, holds in marks.items() if holds)])
-    label = text(method.label).replace("+", "+<wbr>")
-    return row(f"{key}{label}{small}", cells, kind)
 
 
 def _published(results: Results) -> str:
@@ -310,62 +206,66 @@ def _figure(results: Results, figure_png: bytes | None) -> str:
     )
 
 
-def _reproduce(results: Results) -> str:
-    budget = results.budget_minutes
-    facts = (
-        ("written", results.created),
-        ("preset", results.preset),
-        ("time granted", "none" if budget is None else f"{number(budget)} minutes"),
-        ("time taken", f"{number(results.elapsed_minutes)} minutes"),
-        ("seeds", ", ".join(f"{name} {seed}" for name, seed in results.seeds.items()) or NONE),
-        ("data set", f"SHA-256 of its manifest: {results.dataset_hash}"),
-        *results.machine.items(),
-        ("versions", ", ".join(f"{name} {version}" for name, version in results.versions.items()) or NONE),
-    )
-    items = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
-    return (
-        f'<pre>{text(results.command)}</pre><dl class="facts">{items}</dl>\n<p class="soft">Every number of '
-        "this page is in results.json beside it. Splits, noise and filters come out the same on any machine. "
-        "A training that is limited by minutes gets as far as the machine is fast, so other machines give "
-        "other networks.</p>"
-    )
-
-
 def _words(results: Results) -> str:
     noisy = results.ranked("input")
+    one = findings.unit(results)
     example = f" The noisy input here has {as_mse(noisy[0].mse)}." if noisy else ""
-    words = (
+    words = [
         (
             "MSE, mean squared error",
             "The difference between a cleaned pixel and the true one, squared, and averaged over pixels and "
-            f"then over tiles. Pixels run from 0 to 1. Lower is better, and 0 is perfect.{example}",
+            f"then over {one}s. Pixels run from 0 to 1. Lower is better, and 0 is perfect.{example}",
         ),
         (
             "PSNR, peak signal-to-noise ratio, in dB",
             "The same error on a logarithmic scale; higher is better, and 3 dB more is half the MSE. The "
-            "mean of the tiles' PSNR gives weight to tiles that are cleaned almost perfectly. The PSNR of "
+            f"mean of the {one}s' PSNR gives weight to {one}s that are cleaned almost perfectly. The PSNR of "
             "the mean MSE does not, and is never the higher of the two.",
         ),
         (
             "SSIM, structural similarity",
             "How alike the local patterns of brightness and contrast are; 1 is identical. It tells blur from "
-            "detail better than MSE does.",
+            "detail better than MSE does. MS-SSIM is the same on several scales, from fine to coarse.",
+        ),
+        ("edges", "How well outlines were kept: 1 is as sharp and as strong as in the clean picture."),
+        (
+            "behind the leader, interval",
+            "The same photographs were given to every method, so each is compared with the leader on "
+            "every one "
+            "of them. The interval says how far the mean difference could move with other photographs like "
+            "these (a bootstrap over photographs). Where it holds 0, nobody can tell which is better.",
         ),
         (
-            "× tuned blur",
-            "A method's MSE divided by that of the Gaussian blur whose kernel and sigma were chosen on the "
-            "validation split. Below 1 is better than that blur.",
+            "seconds and MB a MP",
+            "What a million pixels take on the machine that is named above, in time and in memory "
+            "beyond what "
+            "the program holds anyway. A photograph of 12 megapixels takes 12 times as long.",
         ),
-        (
-            "training, validation, test",
-            "Networks learn from training tiles, settings are chosen on validation tiles, and only test "
-            "tiles are scored. A photograph is in one of them alone.",
-        ),
-        (
-            "tile, epoch",
-            "A tile is a small square cut from a photograph. An epoch is as many tiles as the training "
-            "split has.",
-        ),
-    )
+    ]
+    if results.program == "experiment":
+        words += [
+            (
+                "× tuned blur",
+                "A method's MSE divided by that of the Gaussian blur whose kernel and sigma were "
+                "chosen on the "
+                "validation split. Below 1 is better than that blur.",
+            ),
+            (
+                "training, validation, test",
+                "Networks learn from training tiles, settings are chosen on validation tiles, and only test "
+                "tiles are scored. A photograph is in one of them alone.",
+            ),
+            (
+                "tile, epoch",
+                "A tile is a small square cut from a photograph. An epoch is as many tiles as the training "
+                "split has.",
+            ),
+        ]
+    if not results.differences:
+        words = [each for each in words if not each[0].startswith("behind")]
+    if not any(method.cost for method in results.methods):
+        words = [each for each in words if not each[0].startswith("seconds")]
+    if all(math.isnan(method.edges) for method in results.methods):
+        words = [each for each in words if each[0] != "edges"]
     items = "".join(f"<dt>{name}</dt><dd>{text(meaning)}</dd>" for name, meaning in words)
     return f'<dl class="words">{items}</dl>'

@@ -1,0 +1,95 @@
+"""Pictures to look at: noisy, clean and what every method made of them; ``gallery.js`` compares any two."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+
+from unnoise import findings
+from unnoise.markup import as_db, text
+from unnoise.results import Results, Sample
+
+_WORDS = {"noisy": "noisy", "clean": "clean"}
+
+
+def gallery_section(results: Results, files: Mapping[str, bytes]) -> str:
+    """Every sample with its layers side by side; a script turns that into a slider, a loupe and residuals.
+
+    Args:
+        results: whose samples are shown.
+        files: the images by the names that :attr:`Sample.files` has; those that are missing are left out.
+    """
+    samples = [each for each in results.samples if _layers(results, each, files)]
+    if not samples:
+        return ""
+    shown = "\n".join(_sample(results, sample, files, i) for i, sample in enumerate(samples))
+    return (
+        "<p>Numbers miss what eyes see: skin like wax, washed-out grass, grain that is left. These are the "
+        "pictures that told most about the methods: where one gained most over the noisy input, and where it "
+        f'gained least.</p><div id="gallery" data-first="{text(_first(results, samples[0]))}">{shown}</div>\n'
+    )
+
+
+def _first(results: Results, sample: Sample) -> str:
+    """The layer that is shown first beside the noisy one."""
+    names = [method.name for method in findings.order(results, "filter", "network")]
+    return next((name for name in names if name in sample.files), "clean")
+
+
+def _layers(results: Results, sample: Sample, files: Mapping[str, bytes]) -> list[tuple[str, str, bytes]]:
+    """Layer, its words and its image: the noisy one, the methods from the best on, the clean one."""
+    labels = {method.name: method.label for method in findings.order(results)}
+    names = ["noisy", *(name for name in labels if name in sample.files and name not in _WORDS), "clean"]
+    return [
+        (name, _WORDS.get(name) or labels[name], files[sample.files[name]])
+        for name in names
+        if sample.files.get(name) in files
+    ]
+
+
+def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index: int) -> str:
+    left, top, width, height = sample.place
+    about = [f"<b>{text(sample.picture)}</b>"]
+    if sample.group is not None and sample.group < len(results.groups):
+        about.append(text(results.groups[sample.group].label))
+    if (width, height) != sample.size:
+        about.append(f"{width} × {height} pixels at {left}, {top} of {sample.size[0]} × {sample.size[1]}")
+    labels = {method.name: method.label for method in results.methods}
+    roles = []
+    for names, word in ((sample.worst_of, "worst for"), (sample.best_of, "best for")):
+        if names:
+            roles.append(f"{word} {findings.listed([labels.get(name, name) for name in names])}")
+    items = []
+    noisy = next((m.name for m in results.methods if m.kind == "input"), "noisy")
+    for name, words, image in _layers(results, sample, files):
+        known = sample.psnr.get(name, sample.psnr.get(noisy) if name == "noisy" else None)
+        score = f"{as_db(known)} dB" if known is not None else ""
+        size = _size(image)
+        place = f' width="{size[0]}" height="{size[1]}"' if size else ""
+        items.append(
+            f'<li data-layer="{text(name)}" data-words="{text(words)}" data-score="{score}"><img '
+            f'alt="{text(words)}: {text(sample.picture)}"{place} decoding="async" src="{_url(image)}">'
+            f"<span>{text(words)}<small>{score}</small></span></li>"
+        )
+    short = " · ".join(text(role) for role in roles)
+    said = f'<p class="roles">{short}</p>' if short else ""
+    return (
+        f'<article class="sample" id="sample-{index}" aria-label="{text(sample.picture)}"'
+        f' data-short="{text(sample.picture)}" data-role="{text("; ".join(roles))}">'
+        f'<p class="about">{" · ".join(about)}</p>{said}'
+        f'<ul class="layers">{"".join(items)}</ul></article>'
+    )
+
+
+def _url(image: bytes) -> str:
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def _size(image: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG; of other images the browser finds it."""
+    if not image.startswith(b"\x89PNG"):
+        return None
+    width, height = struct.unpack(">II", image[16:24])  # in the first chunk
+    return width, height

@@ -1,0 +1,319 @@
+"""The answer to which method to use, and why, in at most a few sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from unnoise import findings
+from unnoise.findings import count, decibels, duration, interval, listed, spelt, times
+from unnoise.results import MethodResult, Results
+
+LEVEL = 0.01
+"""Errors that differ by a smaller fraction than this are called level."""
+PHOTOGRAPH = 12
+"""Megapixels of the photograph that a method's time is told for."""
+_QUICKER = 3
+"""A method that is quicker by less is no alternative where time matters."""
+
+
+def verdict(results: Results) -> list[str]:
+    """What a person should know who reads nothing else: :func:`answer`, after what inflates the scores."""
+    inflated = findings.leaks(results)
+    return [*([inflated] if inflated else []), *answer(results)]
+
+
+def answer(results: Results) -> list[str]:
+    """Which method to use and why, winners and losers alike; the first sentence is the answer.
+
+    An experiment's is about the networks that were trained in it, against tuned filters; a network that came
+    ready-made gets a sentence of its own. Others name the method to use, what it costs, and the noises for
+    which another is better.
+    """
+    return _of_experiment(results) if results.program == "experiment" else _of_evaluation(results)
+
+
+# --- any methods on any pictures ----------------------------------------------------------------------
+
+
+def recommended(results: Results) -> MethodResult | None:
+    """The leader, or the quickest of those that can't be told from it; None where nothing was compared."""
+    best = findings.leader(results)
+    if best is None or results.program == "experiment":
+        return best
+    timed = [method for method in (best, *level_with(results, best)) if method.cost]
+    return min(timed, key=lambda m: m.cost.seconds if m.cost else math.inf) if best.cost else best
+
+
+def level_with(results: Results, best: MethodResult) -> list[MethodResult]:
+    """The other filters and networks of which nobody can tell whether ``best`` is better, the best first."""
+    found = []
+    for method in findings.order(results, "filter", "network"):
+        between = results.difference(best.name, method.name) if method != best else None
+        if between and between.outcome == "can't tell":
+            found.append(method)
+    return found
+
+
+def _of_evaluation(results: Results) -> list[str]:
+    best, chosen = findings.leader(results), recommended(results)
+    if best is None or chosen is None:
+        return ["Nothing was compared with the noisy input."]
+    where = f"On {_these(results)}"
+    noisy = next(iter(results.contenders("input")), None)
+    gain = _ahead(results, best, noisy) if noisy else math.inf
+    if noisy and not gain > 0:
+        return [
+            f"{where}, no method is better than leaving the noise as it is: the nearest, {best.label}, is "
+            f"{findings.plain(abs(gain))} dB behind the noisy input."
+        ]
+    sentences = [f"{where}, {_choice(results, best, chosen, noisy)}"]
+    if price := _price(results, chosen):
+        sentences.append(price)
+    if elsewhere := _by_group(results, chosen):
+        sentences.append(elsewhere)
+    return sentences
+
+
+def _these(results: Results) -> str:
+    known = findings.photographs(results)
+    if known == 1:
+        return "this one photograph"
+    return f"these {known:,} photographs" if known else "these photographs"
+
+
+def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: MethodResult | None) -> str:
+    alike = results.contenders("filter", "network")
+    others = [method for method in findings.order(results) if method in alike and method != best]
+    if not others:
+        gain = ""
+        if noisy:
+            between = results.difference(best.name, noisy.name)
+            sure = f" ({interval(between)})" if between else ""
+            gain = f" gains {findings.plain(_ahead(results, best, noisy))} dB over the noisy input{sure}, and"
+        return f"{best.label}{gain} is the only method that was scored."
+    level = level_with(results, best)
+    if level:
+        return _level(results, best, chosen, level)
+    second, every = others[0], len(others) > 1
+    between, ahead = results.difference(best.name, second.name), _ahead(results, best, second)
+    if between is None:
+        return (
+            f"{best.label} has the highest PSNR: {findings.plain(best.psnr)} dB, "
+            f"{findings.plain(ahead)} dB more than {second.label}. How sure that is was not computed."
+        )
+    whom = f"every other method, by {findings.plain(ahead)} dB over the next, {second.label}"
+    alone = f"{second.label}, by {findings.plain(ahead)} dB"
+    return f"use {called(best)}: it is better than {whom if every else alone} ({interval(between)})."
+
+
+def _level(results: Results, best: MethodResult, chosen: MethodResult, level: Sequence[MethodResult]) -> str:
+    leaders = [best, *level]
+    names = [method.label for method in leaders[:4]]
+    if len(leaders) > 4:
+        names[3:] = [f"{spelt(len(leaders) - 3)} more"]
+    nearest = results.difference(best.name, level[0].name)
+    sure = f" ({decibels(nearest.mean)} dB, {interval(nearest)})" if nearest and len(level) == 1 else ""
+    text = f"{listed(names)} lead and can't be told apart{sure}"
+    if not chosen.cost:
+        return f"{text}: any of them will do."
+    if len(leaders) > 2:
+        return f"{text}: use {called(chosen)}, the quickest of them."
+    slower = next((m.cost.seconds / chosen.cost.seconds for m in leaders if m.cost and m != chosen), 1.0)
+    pace = f"which is {_factor(slower)} as quick" if slower >= 1.1 else "the quicker by a little"
+    return f"{text}: use {called(chosen)}, {pace}."
+
+
+def called(method: MethodResult) -> str:
+    """``the network gaussian``: names alone need not say what they name."""
+    if method.kind in method.label.lower() or method.label.startswith("the "):
+        return method.label
+    return f"the {method.kind} {method.label}"
+
+
+def _price(results: Results, chosen: MethodResult) -> str:
+    """What the chosen method costs, and what one would lose with a quicker one; empty where nobody knows."""
+    if chosen.cost is None:
+        return ""
+    sentence = (
+        f"It takes {duration(PHOTOGRAPH * chosen.cost.seconds)} for a photograph of {PHOTOGRAPH} megapixels "
+        "on this machine"
+    )
+    parts = []
+    faster = quicker(results, chosen)
+    if faster and faster.cost:
+        parts.append(
+            f"where time matters, {faster.label} is {_factor(chosen.cost.seconds / faster.cost.seconds)} "
+            f"as quick and {findings.plain(abs(_ahead(results, chosen, faster)))} dB behind"
+        )
+    filters = [m for m in findings.order(results, "filter") if m in results.contenders("filter")]
+    best = filters[0] if filters else None
+    if best and best.cost and best not in (chosen, faster) and chosen.kind == "network":
+        slow = chosen.cost.seconds / best.cost.seconds
+        pace = f"{_factor(slow)} as quick" if slow >= 1 else f"{_factor(1 / slow)} as slow"
+        behind = _ahead(results, chosen, best)
+        parts.append(f"the best filter, {best.label}, is {findings.plain(abs(behind))} dB behind and {pace}")
+    return "; ".join([sentence, *parts]) + "."
+
+
+def quicker(results: Results, chosen: MethodResult) -> MethodResult | None:
+    """The best method that is quicker by a factor that matters, and better than the noisy input."""
+    noisy = results.contenders("input")
+    for method in findings.order(results, "filter", "network"):
+        if method not in results.contenders() or not method.cost or not chosen.cost or method == chosen:
+            continue
+        gains = not noisy or _ahead(results, method, noisy[0]) > 0
+        if gains and method.cost.seconds * _QUICKER <= chosen.cost.seconds:
+            return method
+    return None
+
+
+def _by_group(results: Results, chosen: MethodResult) -> str:
+    """Where another method is better than the chosen one; or that there is no such place."""
+    groups = results.groups
+    if len(groups) < 2:
+        return ""
+    better, leads = [], 0
+    for index, group in enumerate(groups):
+        scores = {
+            method.name: score.psnr
+            for method in results.contenders("filter", "network")
+            for score in method.groups
+            if score.group == index
+        }
+        if chosen.name not in scores:
+            return ""
+        first = max(scores, key=scores.__getitem__)
+        leads += first == chosen.name
+        between = results.difference(first, chosen.name, index) if first != chosen.name else None
+        if between and between.outcome == "better":
+            label = results.method(first).label
+            better.append(
+                f"{label} is better for {group.label} ({decibels(between.mean)} dB, {interval(between)})"
+            )
+    kind = "colour group" if results.dataset else "noise"
+    if better:
+        return f"But {listed(better)}."
+    if leads == len(groups) and len(results.contenders("filter", "network")) > 1:
+        return f"It leads for each {kind}."
+    return ""
+
+
+def _ahead(results: Results, method: MethodResult, other: MethodResult) -> float:
+    """Decibels by which ``method`` is ahead; over photographs where that is known."""
+    found = results.difference(method.name, other.name)
+    if found:
+        return found.mean
+    return 0.0 if method.psnr == other.psnr else method.psnr - other.psnr
+
+
+def _factor(value: float) -> str:
+    """``12 times``, ``1.4 times``."""
+    return f"{findings.number(float(f'{value:.2g}'))} times"
+
+
+# --- an experiment ------------------------------------------------------------------------------------
+
+
+def _of_experiment(results: Results) -> list[str]:
+    networks, filters = findings.leading_networks(results), results.contenders("filter")
+    if not networks:
+        return (
+            [_filters_only(results, filters[0])]
+            if filters
+            else ["Nothing was compared with the noisy input."]
+        )
+    best = networks[0]
+    sentences = [_against_filters(results, best, filters[0] if filters else None)]
+    baseline = results.method(results.baseline)
+    if baseline.kind == "filter":
+        sentences.append(_against_baseline(results, networks, baseline))
+    useless = [m for m in networks if any(m.mse >= n.mse * (1 - LEVEL) for n in results.contenders("input"))]
+    if useless:
+        sentences.append(f"{listed([m.label for m in useless])} left the noise as it was, or made it worse.")
+    if filters:
+        sentences += [
+            _ready_made(each, filters[0])
+            for each in results.contenders("network")
+            if each not in networks and each.training is None
+        ]
+    return sentences
+
+
+def _ready_made(network: MethodResult, rival: MethodResult) -> str:
+    label = f"{network.label[0].upper()}{network.label[1:]}"
+    return (
+        f"{label}, which was not trained here, leaves "
+        f"{times(network.mse / rival.mse)} the error of the best tuned filter."
+    )
+
+
+def _against_filters(results: Results, best: MethodResult, rival: MethodResult | None) -> str:
+    if rival is None:
+        noisy = results.contenders("input")
+        scale = f", {times(best.mse / noisy[0].mse)} that of the noisy input" if noisy else ""
+        return f"On these photographs, {best.label} leaves the least error{scale}; no filter was compared."
+    ratio = best.mse / rival.mse if rival.mse else math.nan
+    name = f"the best tuned filter ({rival.label})"
+    error = times(ratio)
+    sure = _sure(results, best, rival)
+    if ratio < 1 - LEVEL:
+        gain = 10 * math.log10(1 / ratio) if ratio else math.inf
+        return (
+            f"On these photographs, {best.label} leaves {error} the error of {name}: "
+            f"{gain:.1f} dB better{sure}."
+        )
+    if ratio <= 1 + LEVEL:
+        return (
+            f"On these photographs, the best network, {best.label}, is level with {name}: {error} its "
+            f"error{sure}."
+        )
+    return (
+        f"On these photographs, no network beats {name}: the nearest, {best.label}, leaves {error} its "
+        f"error{sure}."
+    )
+
+
+def _sure(results: Results, best: MethodResult, rival: MethodResult) -> str:
+    """The same in PSNR over photographs, with its interval; empty where nobody computed it."""
+    found = results.difference(best.name, rival.name)
+    if found is None:
+        return ""
+    doubt = ", which may be chance" if found.outcome == "can't tell" else ""
+    over = count(found.photographs, "photograph")
+    return f" (PSNR over {over}: {decibels(found.mean)} dB, {interval(found)}{doubt})"
+
+
+def _against_baseline(results: Results, networks: Sequence[MethodResult], baseline: MethodResult) -> str:
+    ratios = [(method.label, results.ratio(method)) for method in networks]
+    wins = [pair for pair in ratios if pair[1] < 1 - LEVEL]
+    losses = [pair for pair in ratios if pair[1] > 1 + LEVEL]
+    level = [pair for pair in ratios if pair not in wins and pair not in losses]
+    total = len(networks)
+    parts: list[str] = []
+    for group, one, many in (
+        (wins, "beats", "beat"),
+        (level, "is level with", "are level with"),
+        (losses, "loses to", "lose to"),
+    ):
+        if not group:
+            continue
+        verb = one if len(group) == 1 else many
+        whom = "it" if parts else f"the tuned {baseline.label}"
+        shown = [f"{label} {times(ratio)}" for label, ratio in group]
+        shown[0] += " its error"
+        parts.append(f"{_part(len(group), total, first=not parts)} {verb} {whom} ({'; '.join(shown)})")
+    text = listed(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _part(part: int, total: int, *, first: bool) -> str:
+    if part == total:
+        return {1: "it", 2: "both networks"}.get(total, f"all {spelt(total)} networks")
+    return f"{spelt(part)} of the {spelt(total)} networks" if first else spelt(part)
+
+
+def _filters_only(results: Results, best: MethodResult) -> str:
+    noisy = results.contenders("input")
+    scale = f": {times(best.mse / noisy[0].mse)} the error of the noisy input" if noisy else ""
+    return f"On these photographs, the best tuned filter is {best.label}{scale}. No network was compared."
