@@ -112,11 +112,9 @@ def assess(
     found = score_parts(
         parts, names=contenders.names, more=more, journal=journal, workers=workers, progress=progress
     )
-    middle = parts[len(parts) // 2]
     log("timing the methods, in turn")
-    taken = _costs(middle, contenders.names, journal)
-    methods = tuple(dataclasses.replace(each, cost=taken.get(each.name)) for each in found.methods)
-    found = dataclasses.replace(found, methods=methods)
+    found, timed = with_costs(found, parts[len(parts) // 2], journal)
+    methods = found.methods
     shown: tuple[Sample, ...] = ()
     if folder is not None:
         log("drawing pictures to look at")
@@ -138,7 +136,7 @@ def assess(
         seeds=_seeds(subject),
         searches=tuple(each.record() for each in contenders.searches[0]),
         notes=tuple(notes),
-        timed=costs.how(taken),
+        timed=timed,
         program="evaluate",
         pictures=subject.pictures,
         differences=compared(found),
@@ -198,6 +196,13 @@ def show(
 def show_files(folder: Path, shown: Sequence[Sample]) -> dict[str, bytes]:
     """File name -> content of the pictures to look at, as a report takes them."""
     return {name: (folder / name).read_bytes() for each in shown for name in each.files.values()}
+
+
+def with_costs(evaluation: Evaluation, part: Part, journal: Journal) -> tuple[Evaluation, str]:
+    """An evaluation whose methods know what they cost on a picture of a part; and what that is, in words."""
+    taken = _costs(part, [each.name for each in evaluation.methods[1:]], journal)
+    methods = tuple(dataclasses.replace(each, cost=taken.get(each.name)) for each in evaluation.methods)
+    return dataclasses.replace(evaluation, methods=methods), costs.how(taken)
 
 
 def _costs(part: Part, names: Sequence[str], journal: Journal) -> dict[str, Cost | None]:

@@ -6,10 +6,10 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from unnoise import findings
 from unnoise.results import BlurTable, MethodResult, Results
 from unnoise.scores import Evaluation
 from unnoise.search import Search
+from unnoise.verdict import verdict
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -118,10 +118,15 @@ def blur_tables(blur: BlurTable, valid: int, test: int) -> str:
     return "\n\n".join(parts)
 
 
-def evaluation_text(evaluation: Evaluation) -> str:
-    """What a person wants to know of an evaluation: the scores, and those by group."""
+def evaluation_text(evaluation: Evaluation, timed: str) -> str:
+    """What a person wants to know of an evaluation: the scores, and those by group.
+
+    Args:
+        evaluation: of a data set's tiles.
+        timed: what the methods' cost is, in words.
+    """
     parts = [f"{evaluation.where}: {len(evaluation.names):,} images, output clipped to [0, 1]"]
-    parts[0] += f"\n{methods_table(evaluation.methods)}"
+    parts[0] += f"\n{methods_table(evaluation.methods)}\n" + textwrap.fill(f"s/MP, MB/MP: {timed}", 100)
     groups = groups_table(evaluation.methods)
     if groups:
         parts.append(f"MSE, PSNR and SSIM by colour group (images)\n{groups}")
@@ -137,7 +142,7 @@ def results_text(results: Results, where: str) -> str:
     """
     tiles = max(method.tiles for method in results.methods)
     parts = [
-        "\n".join(textwrap.fill(sentence, 100) for sentence in findings.verdict(results)),
+        "\n".join(textwrap.fill(sentence, 100) for sentence in verdict(results)),
         f"{where}: {tiles:,} images, output clipped to [0, 1]\n{methods_table(results.methods)}\n"
         + textwrap.fill(f"s/MP, MB/MP: {results.timed}", 100),
     ]

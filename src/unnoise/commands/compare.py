@@ -41,7 +41,10 @@ def compare(
 ) -> None:
     """Tune the classical filters on a data set: searched on validation tiles, judged once on test tiles."""
     from unnoise import evaluate as evaluation
-    from unnoise import scores, tables
+    from unnoise import pairs, scores, tables
+    from unnoise.assessment import with_costs
+    from unnoise.evaluate import Part
+    from unnoise.journal import Journal
     from unnoise.tiles import load_dataset
 
     dataset = load_dataset(data)
@@ -49,7 +52,9 @@ def compare(
         names = (scores.SCORES_NAME, scores.SEARCHES_NAME, scores.FIGURE_NAME)
         scores.check_outputs(output, names, overwrite=overwrite)
     found = evaluation.compare(dataset, filters, workers=workers, log=note, progress=not is_quiet())
-    judged = found.evaluation
+    best = [each.best.filter for each in found.searches]
+    test = Part(pairs.of_split(dataset, "test"), best)
+    judged, timed = with_costs(found.evaluation, test, Journal())
     if as_json():
         for each in found.left_out:
             emit({"record": "left out", **scores.plain(each)})
@@ -65,7 +70,7 @@ def compare(
         if grid and found.blur is not None:
             counts = dataset.info.counts
             answer_lines(f"{tables.blur_tables(found.blur, counts['valid'], counts['test'])}\n")
-        answer_lines(tables.evaluation_text(judged))
+        answer_lines(tables.evaluation_text(judged, timed))
         for each in found.left_out:
             answer(f"left out: {each.name} {each.reason}")
     if output is not None:
