@@ -256,7 +256,12 @@ def test_jpeg_draws_each_quality_of_its_range() -> None:
 
 OF_PICTURES = {"correlated", "stripes", "jpeg", "realistic"}
 EXAMPLES = [example for spelling in noise.NOISES.values() for example in spelling.examples]
-TOGETHER = ["poisson:0.01+gaussian:5+jpeg:80", "gaussian:0-50/realistic", "speckle:0-9+gaussian:1/jpeg:50-95"]
+TOGETHER = [
+    "poisson:0.01+gaussian:5+jpeg:80",
+    "gaussian:0-50+speckle:0-50",
+    "gaussian:0-50/realistic",
+    "speckle:0-9+gaussian:1/jpeg:50-95",
+]
 
 
 @pytest.mark.parametrize("spec", [*EXAMPLES, *TOGETHER])

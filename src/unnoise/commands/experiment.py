@@ -31,7 +31,10 @@ from unnoise.console import (
 @click.option("--budget", type=float, help="Minutes for all of it.  [default: the preset's]")
 @click.option("--tile", default=56, show_default=True, help="Side of the tiles in pixels.")
 @click.option(
-    "--noise", default="gaussian:50", show_default=True, help="Noise that is put on the photographs."
+    "--noise",
+    default="gaussian:50",
+    show_default=True,
+    help="What is put on the photographs: realistic, poisson:0.01+jpeg:80 ...",
 )
 @click.option(
     "--group-by", metavar="REGEX", help="Its first group names the photograph that a file is a crop of."

@@ -24,7 +24,12 @@ def _parts(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[fl
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the data set."
 )
 @click.option("--tile", default=56, show_default=True, help="Side of the tiles in pixels.")
-@click.option("--noise", default="gaussian:50", show_default=True, help="Noise of the stored noisy copies.")
+@click.option(
+    "--noise",
+    default="gaussian:50",
+    show_default=True,
+    help="Of the noisy copies: realistic, poisson:0.01+jpeg:80 ...",
+)
 @click.option(
     "--split", default="0.7,0.15,0.15", show_default=True, callback=_parts, help="Parts: train, valid, test."
 )

@@ -83,7 +83,7 @@ def _stages(
 @click.option("--loss", default="mse", show_default=True, help="mse, l1, charbonnier, psnr.")
 @click.option(
     "--noise",
-    help="gaussian:25, gaussian:0-75, realistic ..., or 'stored'.  [default: the data's, drawn afresh]",
+    help="gaussian:0-75, poisson:0.01+jpeg:80 ..., or 'stored'.  [default: the data's, drawn afresh]",
 )
 @click.option("--float-noise", is_flag=True, help="Don't round and clip drawn noise as 8-bit files do.")
 @click.option("--steps", type=int, help="How long to train, in steps.")
