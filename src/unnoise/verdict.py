@@ -194,8 +194,9 @@ def _by_group(results: Results, chosen: MethodResult) -> str:
     kind = "colour group" if results.dataset else "noise"
     if better:
         return f"But {listed(better)}."
-    if leads == len(groups) and len(results.contenders("filter", "network")) > 1:
-        return f"It leads for each {kind}."
+    alone = len(results.contenders("filter", "network")) < 2
+    if leads == len(groups) and not alone and not level_with(results, chosen):
+        return f"{chosen.label} leads for each {kind}."
     return ""
 
 
