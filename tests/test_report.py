@@ -451,7 +451,7 @@ def test_jpeg_and_few_photographs_are_warned_of() -> None:
 
 def test_the_order_of_the_page(page: Page) -> None:
     ids = [a["id"] for a in page.find("section")]
-    first = ["data", "scores", "quality", "published", "groups", "blur", "searches"]
+    first = ["scores", "quality", "published", "groups", "data", "blur", "searches"]
     assert ids == [*first, "curves", "optimisers", "figure", "reproduce", "words"]
     assert page.text.index("residual-unet leaves 0.52 ×") < page.text.index("27,584 tiles of 56 × 56 pixels")
 
@@ -459,10 +459,10 @@ def test_the_order_of_the_page(page: Page) -> None:
 def test_sections_without_content_are_left_out() -> None:
     page = Page(render_html(only(blur=None, searches=()), {}))
     assert [a["id"] for a in page.find("section")] == [
-        "data",
         "scores",
         "published",
         "groups",
+        "data",
         "reproduce",
         "words",
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from unnoise import findings
 from unnoise.findings import count, decibels, duration, interval, listed, spelt, times
-from unnoise.results import MethodResult, Results
+from unnoise.results import Difference, MethodResult, Results
 
 LEVEL = 0.01
 """Errors that differ by a smaller fraction than this are called level."""
@@ -238,7 +238,7 @@ def _of_experiment(results: Results) -> list[str]:
             for each in results.contenders("network")
             if each not in networks and each.training is None
         ]
-    return sentences
+    return [*sentences, *filter(None, [_to_use(results)])]
 
 
 def _ready_made(network: MethodResult, rival: MethodResult) -> str:
@@ -257,13 +257,13 @@ def _against_filters(results: Results, best: MethodResult, rival: MethodResult |
     ratio = best.mse / rival.mse if rival.mse else math.nan
     name = f"the best tuned filter ({rival.label})"
     error = times(ratio)
-    sure = _sure(results, best, rival)
+    found = results.difference(best.name, rival.name)
+    sure = f" ({_spread(found)})" if found else ""
     if ratio < 1 - LEVEL:
-        gain = 10 * math.log10(1 / ratio) if ratio else math.inf
-        return (
-            f"On these photographs, {best.label} leaves {error} the error of {name}: "
-            f"{gain:.1f} dB better{sure}."
-        )
+        gain = f"{10 * math.log10(1 / ratio) if ratio else math.inf:.1f} dB better"
+        if found and found.outcome == "better":
+            gain, sure = f"{findings.plain(found.mean)} dB better", f" ({interval(found)})"
+        return f"On these photographs, {best.label} leaves {error} the error of {name}: {gain}{sure}."
     if ratio <= 1 + LEVEL:
         return (
             f"On these photographs, the best network, {best.label}, is level with {name}: {error} its "
@@ -275,14 +275,26 @@ def _against_filters(results: Results, best: MethodResult, rival: MethodResult |
     )
 
 
-def _sure(results: Results, best: MethodResult, rival: MethodResult) -> str:
-    """The same in PSNR over photographs, with its interval; empty where nobody computed it."""
-    found = results.difference(best.name, rival.name)
-    if found is None:
-        return ""
+def _spread(found: Difference) -> str:
+    """The difference in PSNR over photographs, and what it is worth."""
     doubt = ", which may be chance" if found.outcome == "can't tell" else ""
     over = count(found.photographs, "photograph")
-    return f" (PSNR over {over}: {decibels(found.mean)} dB, {interval(found)}{doubt})"
+    return f"PSNR over {over}: {decibels(found.mean)} dB, {interval(found)}{doubt}"
+
+
+def _to_use(results: Results) -> str:
+    """The method of the lowest error, wherever it comes from, and what it costs."""
+    best = recommended(results)
+    if best is None:
+        return ""
+    noisy = results.contenders("input")
+    if noisy and best.mse >= noisy[0].mse:
+        return ""
+    price = ""
+    if best.cost:
+        taken = duration(PHOTOGRAPH * best.cost.seconds)
+        price = f": {taken} for a photograph of {PHOTOGRAPH} megapixels on this machine"
+    return f"To clean photographs like these, use {best.label}{price}."
 
 
 def _against_baseline(results: Results, networks: Sequence[MethodResult], baseline: MethodResult) -> str:
