@@ -116,7 +116,7 @@ def method(name: str, psnr: npt.NDArray[np.float64]) -> MethodResult:
         parameters=parameters,
         ms_ssim=ssim**0.5,
         edges=2 * ssim - 1,
-        cost=Cost(seconds, seconds * 1.8, megabytes, 1_048_576, 5) if kind != "input" else None,
+        cost=Cost(seconds, seconds * 1.8, float(megabytes), 1_048_576, 5) if kind != "input" else None,
         source=f"networks/{name}.onnx, SHA-256 {name[0] * 8}…" if kind == "network" else "",
     )
 

@@ -16,18 +16,20 @@ _MINUS = "\N{MINUS SIGN}"
 def leaks(results: Results) -> str | None:
     """That pictures which were scored show what something was tuned or trained on; or None."""
     if results.pictures and results.pictures.leaks:
-        pairs = count(len(results.pictures.leaks), "pair")
         return (
-            f"{pairs} of files show the same, one of them scored, the other tuned or trained on: the scores "
-            "of what saw it are inflated."
+            f"{_pairs(len(results.pictures.leaks))} the same, one of them scored, the other tuned or trained "
+            "on: the scores of what saw it are inflated."
         )
     if results.dataset and results.dataset.leaks:
-        pairs = count(len(results.dataset.leaks), "pair")
         return (
-            f"{pairs} of files in different splits show the same: scores of what was trained or tuned on "
-            "them are inflated."
+            f"{_pairs(len(results.dataset.leaks), ' in different splits')} the same: scores of what was "
+            "trained or tuned on them are inflated."
         )
     return None
+
+
+def _pairs(number: int, where: str = "") -> str:
+    return f"{count(number, 'pair')} of files{where} {'shows' if number == 1 else 'show'}"
 
 
 def caveats(results: Results) -> list[str]:

@@ -112,6 +112,7 @@ function compareLayers(gallery) {
 
   async function show() {
     const mine = ++turn;
+    gallery.dataset.state = "drawing";
     for (const side of ["left", "right"]) if (!layers.has(chosen[side])) chosen[side] = side === "left" ? "noisy" : "clean";
     for (const side of ["left", "right"]) if (!layers.has(chosen[side])) chosen[side] = [...layers.keys()][0];
     const [left, right] = [layers.get(chosen.left), layers.get(chosen.right)];
@@ -135,7 +136,7 @@ function compareLayers(gallery) {
     drawLoupes();
     drawResidual("left");
     drawResidual("right");
-    gallery.dataset.drawn = String(mine);
+    gallery.dataset.state = "drawn";
   }
 
   function open(index) {
@@ -183,7 +184,7 @@ function compareLayers(gallery) {
     spot = spot.map((value, i) => Math.min(Math.max(value + (pace * step[i]) / size()[i], 0), 1));
     drawLoupes();
   });
-  window.addEventListener("resize", () => { if (gallery.dataset.drawn) drawLoupes(); });
+  window.addEventListener("resize", () => { if (gallery.dataset.state === "drawn") drawLoupes(); });
   gallery.classList.add("scripted");
   gallery.prepend(viewer);
   slide(50);

@@ -23,7 +23,7 @@ def data_section(results: Results) -> str:
         parts = [*_pictures(results.pictures)]
     if said := findings.frozen(results):
         on = results.pictures.tuned_on if results.pictures else ""
-        lie = f" Those lie in <code>{text(on)}</code>." if on else ""
+        lie = f" Those for tuning lie in <code>{text(on)}</code>." if on else ""
         parts.append(f"<p>{text(said)}{lie}</p>")
     return "\n".join(part for part in parts if part)
 

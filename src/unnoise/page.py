@@ -46,7 +46,6 @@ def render_html(results: Results, files: Mapping[str, bytes]) -> str:
     scored = f"{findings.unit(results)}s"
     data = ("data", "What was done to what" if experiment else "What was scored", data_section(results))
     sections = (
-        *([data] if experiment else []),
         (
             "scores",
             "Every method, scored on the test tiles" if experiment else f"Every method on the same {scored}",
@@ -57,7 +56,7 @@ def render_html(results: Results, files: Mapping[str, bytes]) -> str:
         ("published", "Beside the published numbers", _published(results) if experiment else ""),
         ("groups", "By colour" if results.dataset else "Noise by noise", groups_section(results)),
         ("pairs", "Who is better than whom", pairwise_section(results)),
-        *([] if experiment else [data]),
+        data,
         ("blur", "How the Gaussian blur was tuned", blur_section(results)),
         ("searches", "How the filters were tuned", searches_section(results)),
         ("curves", "How the networks learned", curves_section(results, colours)),

@@ -286,7 +286,8 @@ def _gap(results: Results, method: MethodResult) -> str:
     found = results.difference(method.name, first.name) if first else None
     if found is None:
         return NONE
-    widest = min(max(max(-each.low, each.high) for each in _to_leader(results)), _FAR) or 1.0
+    reached = [abs(end) for each in _to_leader(results) for end in (each.low, each.high)]
+    widest = min(max(filter(math.isfinite, reached), default=1.0), _FAR) or 1.0
 
     def place(value: float) -> float:
         return min(max(_LEADER * (1 + value / widest / 1.1), 0), 1)
@@ -295,6 +296,8 @@ def _gap(results: Results, method: MethodResult) -> str:
     look = {"better": "better", "worse": "worse", "can't tell": "even"}[found.outcome]
     if found.mean < -_FAR * 1.1:
         look += " cut"
+    if not math.isfinite(found.high - found.low):
+        return decibels(found.mean)
     doubt = "can’t tell: " if found.outcome == "can't tell" else ""
     mean = place(found.mean)
     ends = f"--from:{min(mean, _LEADER):.1%};--to:{1 - max(mean, _LEADER):.1%}"

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 
 from unnoise import findings
 from unnoise.findings import count, decibels, duration, interval, listed, spelt, times
-from unnoise.results import MethodResult, Results
+from unnoise.results import Difference, MethodResult, Results
 
 LEVEL = 0.01
 """Errors that differ by a smaller fraction than this are called level."""
 PHOTOGRAPH = 12
 """Megapixels of the photograph that a method's time is told for."""
+_MUCH = 1.25
+"""Of methods that can't be told apart, one is preferred for being quicker by this factor, not by less."""
 _QUICKER = 3
 """A method that is quicker by less is no alternative where time matters."""
+_LOSES = 0.25
+"""Nor is one that loses more than this part of what is gained over the noisy input."""
 
 
 def verdict(results: Results) -> list[str]:
@@ -37,12 +41,17 @@ def answer(results: Results) -> list[str]:
 
 
 def recommended(results: Results) -> MethodResult | None:
-    """The leader, or the quickest of those that can't be told from it; None where nothing was compared."""
+    """The leader, or one that can't be told from it and is much quicker; None where nothing was compared."""
     best = findings.leader(results)
-    if best is None or results.program == "experiment":
+    if best is None or best.cost is None or results.program == "experiment":
         return best
-    timed = [method for method in (best, *level_with(results, best)) if method.cost]
-    return min(timed, key=lambda m: m.cost.seconds if m.cost else math.inf) if best.cost else best
+    rivals = [method for method in level_with(results, best) if method.cost]
+    quickest = min(rivals, key=_seconds, default=best)
+    return quickest if _seconds(quickest) * _MUCH <= _seconds(best) else best
+
+
+def _seconds(method: MethodResult) -> float:
+    return method.cost.seconds if method.cost else math.inf
 
 
 def level_with(results: Results, best: MethodResult) -> list[MethodResult]:
@@ -109,19 +118,23 @@ def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: M
 
 def _level(results: Results, best: MethodResult, chosen: MethodResult, level: Sequence[MethodResult]) -> str:
     leaders = [best, *level]
-    names = [method.label for method in leaders[:4]]
-    if len(leaders) > 4:
-        names[3:] = [f"{spelt(len(leaders) - 3)} more"]
+    # The one to use is named, however many there are.
+    first = [best, *(m for m in level if m == chosen), *(m for m in level if m != chosen)]
+    names = [method.label for method in first]
+    if len(names) > 4:
+        names = [*names[:3], f"{spelt(len(names) - 3)} more"]
     nearest = results.difference(best.name, level[0].name)
     sure = f" ({decibels(nearest.mean)} dB, {interval(nearest)})" if nearest and len(level) == 1 else ""
     text = f"{listed(names)} lead and can't be told apart{sure}"
-    if not chosen.cost:
-        return f"{text}: any of them will do."
-    if len(leaders) > 2:
-        return f"{text}: use {called(chosen)}, the quickest of them."
-    slower = next((m.cost.seconds / chosen.cost.seconds for m in leaders if m.cost and m != chosen), 1.0)
-    pace = f"which is {_factor(slower)} as quick" if slower >= 1.1 else "the quicker by a little"
-    return f"{text}: use {called(chosen)}, {pace}."
+    others = [_seconds(m) / _seconds(chosen) for m in leaders if m.cost and m != chosen]
+    if not chosen.cost or not others:
+        return f"{text}: {'either' if len(leaders) == 2 else 'any'} of them will do."
+    if min(others) >= _MUCH:
+        pace = f"which is {_factor(others[0])} as quick" if len(leaders) == 2 else "by far the quickest"
+        return f"{text}: use {called(chosen)}, {pace}."
+    if chosen == best:
+        return f"{text}: use {called(chosen)}, as none of them is much quicker."
+    return f"{text}: use {called(chosen)}, one of the quickest."
 
 
 def called(method: MethodResult) -> str:
@@ -151,19 +164,22 @@ def _price(results: Results, chosen: MethodResult) -> str:
     if best and best.cost and best not in (chosen, faster) and chosen.kind == "network":
         slow = chosen.cost.seconds / best.cost.seconds
         pace = f"{_factor(slow)} as quick" if slow >= 1 else f"{_factor(1 / slow)} as slow"
-        behind = _ahead(results, chosen, best)
-        parts.append(f"the best filter, {best.label}, is {findings.plain(abs(behind))} dB behind and {pace}")
+        behind = f"is {findings.plain(abs(_ahead(results, chosen, best)))} dB behind and"
+        if best in level_with(results, chosen):
+            behind = "can't be told from it, and is"
+        parts.append(f"the best filter, {best.label}, {behind} {pace}")
     return "; ".join([sentence, *parts]) + "."
 
 
 def quicker(results: Results, chosen: MethodResult) -> MethodResult | None:
     """The best method that is quicker by a factor that matters, and better than the noisy input."""
-    noisy = results.contenders("input")
+    noisy = next(iter(results.contenders("input")), None)
+    most = _LOSES * _ahead(results, chosen, noisy) if noisy else math.inf
     for method in findings.order(results, "filter", "network"):
         if method not in results.contenders() or not method.cost or not chosen.cost or method == chosen:
             continue
-        gains = not noisy or _ahead(results, method, noisy[0]) > 0
-        if gains and method.cost.seconds * _QUICKER <= chosen.cost.seconds:
+        quick = method.cost.seconds * _QUICKER <= chosen.cost.seconds
+        if quick and _ahead(results, chosen, method) <= most:
             return method
     return None
 
@@ -173,7 +189,8 @@ def _by_group(results: Results, chosen: MethodResult) -> str:
     groups = results.groups
     if len(groups) < 2:
         return ""
-    better, leads = [], 0
+    better: dict[str, list[str]] = {}
+    leads = 0
     for index, group in enumerate(groups):
         scores = {
             method.name: score.psnr
@@ -187,15 +204,15 @@ def _by_group(results: Results, chosen: MethodResult) -> str:
         leads += first == chosen.name
         between = results.difference(first, chosen.name, index) if first != chosen.name else None
         if between and between.outcome == "better":
-            label = results.method(first).label
-            better.append(
-                f"{label} is better for {group.label} ({decibels(between.mean)} dB, {interval(between)})"
-            )
+            told = f"{group.label} ({decibels(between.mean)} dB, {interval(between)})"
+            better.setdefault(results.method(first).label, []).append(told)
     kind = "colour group" if results.dataset else "noise"
     if better:
-        return f"But {listed(better)}."
-    if leads == len(groups) and len(results.contenders("filter", "network")) > 1:
-        return f"It leads for each {kind}."
+        parts = [f"for {kind} {listed(where)}, {label} is better" for label, where in better.items()]
+        return f"But {listed(parts)}."
+    alone = len(results.contenders("filter", "network")) < 2
+    if leads == len(groups) and not alone and not level_with(results, chosen):
+        return f"{chosen.label} leads for each {kind}."
     return ""
 
 
@@ -237,7 +254,7 @@ def _of_experiment(results: Results) -> list[str]:
             for each in results.contenders("network")
             if each not in networks and each.training is None
         ]
-    return sentences
+    return [*sentences, *filter(None, [_to_use(results)])]
 
 
 def _ready_made(network: MethodResult, rival: MethodResult) -> str:
@@ -256,13 +273,13 @@ def _against_filters(results: Results, best: MethodResult, rival: MethodResult |
     ratio = best.mse / rival.mse if rival.mse else math.nan
     name = f"the best tuned filter ({rival.label})"
     error = times(ratio)
-    sure = _sure(results, best, rival)
+    found = results.difference(best.name, rival.name)
+    sure = f" ({_spread(found)})" if found else ""
     if ratio < 1 - LEVEL:
-        gain = 10 * math.log10(1 / ratio) if ratio else math.inf
-        return (
-            f"On these photographs, {best.label} leaves {error} the error of {name}: "
-            f"{gain:.1f} dB better{sure}."
-        )
+        gain = f"{10 * math.log10(1 / ratio) if ratio else math.inf:.1f} dB better"
+        if found and found.outcome == "better":
+            gain, sure = f"{findings.plain(found.mean)} dB better", f" ({interval(found)})"
+        return f"On these photographs, {best.label} leaves {error} the error of {name}: {gain}{sure}."
     if ratio <= 1 + LEVEL:
         return (
             f"On these photographs, the best network, {best.label}, is level with {name}: {error} its "
@@ -274,14 +291,26 @@ def _against_filters(results: Results, best: MethodResult, rival: MethodResult |
     )
 
 
-def _sure(results: Results, best: MethodResult, rival: MethodResult) -> str:
-    """The same in PSNR over photographs, with its interval; empty where nobody computed it."""
-    found = results.difference(best.name, rival.name)
-    if found is None:
-        return ""
+def _spread(found: Difference) -> str:
+    """The difference in PSNR over photographs, and what it is worth."""
     doubt = ", which may be chance" if found.outcome == "can't tell" else ""
     over = count(found.photographs, "photograph")
-    return f" (PSNR over {over}: {decibels(found.mean)} dB, {interval(found)}{doubt})"
+    return f"PSNR over {over}: {decibels(found.mean)} dB, {interval(found)}{doubt}"
+
+
+def _to_use(results: Results) -> str:
+    """The method of the lowest error, wherever it comes from, and what it costs."""
+    best = recommended(results)
+    if best is None:
+        return ""
+    noisy = results.contenders("input")
+    if noisy and best.mse >= noisy[0].mse:
+        return ""
+    price = ""
+    if best.cost:
+        taken = duration(PHOTOGRAPH * best.cost.seconds)
+        price = f": {taken} for a photograph of {PHOTOGRAPH} megapixels on this machine"
+    return f"To clean photographs like these, use {best.label}{price}."
 
 
 def _against_baseline(results: Results, networks: Sequence[MethodResult], baseline: MethodResult) -> str:
