@@ -6,7 +6,7 @@ that are tested: it leaks). Another is trained on as many files that are all of 
 the same steps, and are scored on the same noisy pixels, by `unnoise evaluate`, which writes its report: what
 the first is ahead is what the leak is worth, with its interval over photographs.
 
-    python benchmarks/leak_inflation.py --out FOLDER [--steps 6000] [--models residual-unet,...]
+    python benchmarks/leak_inflation.py --out FOLDER [--steps 15000] [--recipes small,...]
         [--data FOLDER]
 
 Killed at any point, the same command goes on. --data holds cracks/; it is $UNNOISE_DATA, or ../shared/data,
@@ -32,7 +32,7 @@ from unnoise.methods import choose
 from unnoise.noise import parse
 from unnoise.pairs import photographs
 from unnoise.prepare import PrepareConfig, prepare
-from unnoise.presets import COMMON
+from unnoise.recipes import LENGTHS, RECIPES
 from unnoise.report import RENDERERS
 from unnoise.run import Run
 from unnoise.subjects import clean_pictures
@@ -45,6 +45,8 @@ TESTED = 0.15
 """Part of the files that are the test, as an experiment has it."""
 NOISE = "gaussian:50"
 LEAKING, CLEAN = "leaking", "clean"
+_NOISE = ("noise", "float_noise", "grey", "enlarged")
+_TILES = {"patch": None, "later": ()}
 
 
 def draw(files: Sequence[str], seed: int) -> dict[str, list[str]]:
@@ -70,15 +72,18 @@ def copied(folder: Path, names: Sequence[str], target: Path) -> Path:
     return target
 
 
-def trained(data: Path, run: Path, model: str, steps: int, threads: int | None) -> Path:
+def trained(data: Path, run: Path, recipe: str, steps: int, threads: int | None) -> Path:
+    """A run with the settings of a bundled network's recipe, but for the noise, which is the data set's."""
+    own = {name: value for name, value in RECIPES[recipe].items() if name not in {*LENGTHS, *_NOISE}}
     if not Run(run).network.exists():
         resume = (run / "config.json").exists()
         settings = (
             Run(run).config()
             if resume
-            else TrainConfig(data, run, **{**COMMON, "model": model, "steps": steps, "threads": threads})
+            else TrainConfig(data, run, **{**own, **_TILES, "steps": steps, "threads": threads})
         )
-        train(settings, resume=resume, log=print, progress=False)
+        if not train(settings, resume=resume, log=print, progress=False).finished:
+            raise SystemExit("stopped; the same command goes on")
         export_run(run)
     return run
 
@@ -86,8 +91,8 @@ def trained(data: Path, run: Path, model: str, steps: int, threads: int | None) 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--models", default="residual-unet,dense")
+    parser.add_argument("--steps", type=int, default=15_000)
+    parser.add_argument("--recipes", default="small")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("UNNOISE_DATA", "../shared/data")))
@@ -115,9 +120,9 @@ def main() -> int:
         if not (data / "dataset.json").exists():
             prepare(PrepareConfig((pictures,), data, noise=NOISE, packed_only=True, seed=options.seed))
         load_dataset(data)
-        for model in options.models.split(","):
-            run = options.out / "runs" / f"{model}-{name}"
-            runs.append(trained(data, run, model, options.steps, options.threads))
+        for recipe in options.recipes.split(","):
+            run = options.out / "runs" / f"{recipe}-{name}"
+            runs.append(trained(data, run, recipe, options.steps, options.threads))
     test = copied(folder, parts["test"], options.out / "test")
     subject = clean_pictures(test, [parse(NOISE)])
     report = options.out / "report"
@@ -125,12 +130,13 @@ def main() -> int:
     contenders = choose([str(run) for run in sorted(runs)], log=print)
     found = assess(subject, contenders, report, journal=journal, log=print)
     print(results_text(found.results, f"{test}, {NOISE}"))
-    for model in options.models.split(","):
-        difference = found.results.difference(f"{model}-{LEAKING}", f"{model}-{CLEAN}")
+    for recipe in options.recipes.split(","):
+        difference = found.results.difference(f"{recipe}-{LEAKING}", f"{recipe}-{CLEAN}")
         if difference is not None:
             print(
-                f"{model}: the leak is worth {difference.mean:+.3f} dB ({difference.confidence:.0%} interval "
-                f"{difference.low:+.3f} to {difference.high:+.3f}, {difference.photographs} photographs)"
+                f"{recipe}: the leak is worth {difference.mean:+.3f} dB ({difference.confidence:.0%} "
+                f"interval {difference.low:+.3f} to {difference.high:+.3f}, "
+                f"{difference.photographs} photographs)"
             )
     shown = show_files(report, found.results.samples)
     for name, render in RENDERERS.items():

@@ -20,7 +20,7 @@ from unnoise.journal import NAME as JOURNAL_NAME
 from unnoise.journal import Journal, key_of
 from unnoise.methods import Contenders
 from unnoise.pairs import content
-from unnoise.results import Cost, Difference, MethodResult, Results, Sample, decode
+from unnoise.results import Cost, Difference, FilterSearch, MethodResult, Results, Sample, decode
 from unnoise.scoreboard import fingerprint
 from unnoise.scores import PSNR, Evaluation
 from unnoise.search import BLUR
@@ -134,7 +134,7 @@ def assess(
         versions=provenance.versions(),
         machine=provenance.machine(None),
         seeds=_seeds(subject),
-        searches=tuple(each.record() for each in contenders.searches[0]),
+        searches=_searched(subject, contenders),
         notes=tuple(notes),
         timed=timed,
         program="evaluate",
@@ -216,6 +216,18 @@ def _costs(part: Part, names: Sequence[str], journal: Journal) -> dict[str, Cost
         kept = {name: None if cost is None else dataclasses.asdict(cost) for name, cost in taken.items()}
         journal.keep(key, kept)
     return {name: decode(Cost | None, cost) for name, cost in kept.items()}
+
+
+def _searched(subject: Subject, contenders: Contenders) -> tuple[FilterSearch, ...]:
+    """How the filters were tuned; where there are several noises, for each."""
+    noises = subject.pictures.noises if subject.pictures and len(subject.pairs) > 1 else ()
+    found = []
+    for number, searches in enumerate(contenders.searches):
+        for each in searches:
+            record = each.record()
+            label = f"{record.label}, {noises[number]}" if noises else record.label
+            found.append(dataclasses.replace(record, label=label))
+    return tuple(found)
 
 
 def _best_filter(methods: Sequence[MethodResult]) -> str:

@@ -185,7 +185,7 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
     if config.shipped:
         denoisers[SHIPPED] = load(config.shipped)
     with diary.stage("report"):
-        contenders = Contenders(tuple(denoisers), (tuple(denoisers.values()),), ())
+        contenders = Contenders(tuple(denoisers), (tuple(denoisers.values()),), ((),))
         found = assess(tiles(dataset), contenders, config.out, journal=journal, log=log, progress=progress)
         described = {each.name: partial(_trained_here, config, each, dataset) for each in preset.contenders}
         described[SHIPPED] = partial(_shipped_as_it_is, config)
