@@ -21,7 +21,7 @@ from unnoise.results import BlurTable, GroupScore, Kind, MethodResult
 from unnoise.scores import MSE, PSNR, SSIM, Evaluation
 from unnoise.scoring import Doubles, NoisyInput, Plan, run, score_here
 from unnoise.search import BLUR, LeftOut, Search, available, blur_table, plan_search, read_searches, search
-from unnoise.tiles import Dataset
+from unnoise.tiles import SEARCHES_FOLDER, Dataset
 
 Log = Callable[[str], None]
 
@@ -57,12 +57,13 @@ def compare(
 ) -> Comparison:
     """Search every filter on the validation split, freeze it, and score it once on the test split.
 
-    Every image is read once. The 16 settings of ``gaussian-blur`` are measured on all images of both splits,
+    The searches are kept in the data set's folder, and not done again. The 16 settings of ``gaussian-blur`` are measured on all images of both splits,
     on the test split only to be shown.
 
     Args:
         dataset: prepared data set; its stored noise is used.
-        filters: keys of :data:`unnoise.filters.FILTERS`; None takes all whose packages are installed.
+        filters: keys of :data:`unnoise.filters.FILTERS`; None takes all whose packages are installed, but for
+            those that are to be asked for by name.
         workers: processes; None takes one a core.
         log: takes a line of text for people.
         progress: draw a progress bar on a terminal.
@@ -78,7 +79,8 @@ def compare(
         raise DataError("none of these filters can run here", hint="Install: pip install 'unnoise[filters]'")
     valid, test = (pairs_of.of_split(dataset, split) for split in ("valid", "test"))
     log(f"searching {', '.join(names)} on {len(valid)} images ({valid.where})")
-    searches = search(valid, names, workers=workers, log=log, progress=progress)
+    cache = dataset.path / SEARCHES_FOLDER
+    searches = search(valid, names, workers=workers, log=log, progress=progress, cache=cache)
     log(f"scoring the best settings on {len(test)} images ({test.where})")
     shown = tuple(name for name in names if name == BLUR)
     best = [each.best.filter for each in searches]
@@ -171,7 +173,7 @@ def choose(
 
     Raises:
         UnknownName: a text is none of these.
-        MissingExtra: a filter needs packages that are not installed.
+        ConfigError: a filter needs packages that are not installed.
         NetworkError: a network cannot be loaded.
     """
     from unnoise.denoiser import bundled, load
@@ -183,6 +185,8 @@ def choose(
         if name in FILTERS:
             require(name)
             chosen[text] = parse(text) if colon else None
+            if colon and (word := FILTERS[name].licence_note):
+                log(f"note: {name}: {word}")
         elif Path(text).exists() or text.endswith(".onnx") or text in bundled():
             chosen[text] = load(text)
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from unnoise import images, noise
 from unnoise.errors import DataError
 from unnoise.noise import Noise
-from unnoise.tiles import Dataset, packed_path
+from unnoise.tiles import MANIFEST_NAME, Dataset, packed_path
 
 FloatArray = npt.NDArray[np.float32]
 Pictures = tuple[FloatArray, FloatArray]
@@ -94,6 +95,38 @@ class Picture:
         return clean[None], noisy[None]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some pictures of a chunk, or a square of each.
+
+    Attributes:
+        chunk: where they are.
+        rows: which of them.
+        side: of the squares in pixels; smaller pictures are taken whole.
+    """
+
+    chunk: Chunk
+    rows: tuple[int, ...]
+    side: int
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """See :class:`Chunk`."""
+        return tuple(self.chunk.ranks[row] for row in self.rows)
+
+    def read(self) -> Pictures:
+        """The squares; all of a chunk lie in the same place."""
+        if isinstance(self.chunk, Tiles):  # without reading the others
+            rows = tuple(self.chunk.rows[row] for row in self.rows)
+            clean, noisy = replace(self.chunk, rows=rows, ranks=self.ranks).read()
+        else:
+            clean, noisy = (pictures[list(self.rows)] for pictures in self.chunk.read())
+        rng = np.random.default_rng(self.ranks)
+        y, x = (int(rng.integers(0, max(0, extent - self.side) + 1)) for extent in clean.shape[1:3])
+        window = (slice(None), slice(y, y + self.side), slice(x, x + self.side))
+        return np.ascontiguousarray(clean[window]), np.ascontiguousarray(noisy[window])
+
+
 def _as_float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     return pixels.astype(np.float32) / np.float32(255)
 
@@ -108,6 +141,7 @@ class Pairs:
         groups: colour group of each, or None where there are none.
         chunks: the pictures.
         read_names: gives their names, in the order of the chunks.
+        read_fingerprint: gives what :attr:`fingerprint` is.
     """
 
     where: str
@@ -115,6 +149,7 @@ class Pairs:
     groups: npt.NDArray[np.int16] | None
     chunks: tuple[Chunk, ...]
     read_names: Callable[[], Sequence[str]]
+    read_fingerprint: Callable[[], str | None] = lambda: None
 
     def __len__(self) -> int:
         return sum(len(chunk.ranks) for chunk in self.chunks)
@@ -123,6 +158,25 @@ class Pairs:
     def names(self) -> Sequence[str]:
         """Name of each picture; a data set's are read at first use, since a search needs none."""
         return self.read_names()
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A text that no other pictures, noise or ranks have; None where there is none. Files are read for it."""
+        return self.read_fingerprint()
+
+    def squares(self, count: int, side: int) -> Pairs:
+        """The ``count`` pictures of lowest rank; of larger ones a square of ``side`` pixels in a seeded place."""
+        chosen = (
+            (chunk, tuple(row for row, rank in enumerate(chunk.ranks) if rank < count))
+            for chunk in self.chunks
+        )
+        chunks = tuple(Part(chunk, rows, side) for chunk, rows in chosen if rows)
+        ranks = [rank for chunk in self.chunks for rank in chunk.ranks]
+
+        def names() -> list[str]:
+            return [name for name, rank in zip(self.names, ranks, strict=True) if rank < count]
+
+        return Pairs(self.where, self.sigma, None, chunks, names)
 
     def sample(self, count: int) -> list[tuple[FloatArray, FloatArray]]:
         """Clean and noisy (H, W, C) of the ``count`` pictures of lowest rank, in the order of the ranks."""
@@ -174,7 +228,18 @@ def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int
         groups=np.asarray(split.group)[rows],
         chunks=chunks,
         read_names=lambda: [split.names[row] for row in rows],
+        read_fingerprint=lambda: _of_manifest(dataset, name, limit, seed),
     )
+
+
+def _of_manifest(dataset: Dataset, *chosen: object) -> str | None:
+    try:
+        digest = hashlib.sha256((dataset.path / MANIFEST_NAME).read_bytes())
+    except OSError:
+        return None
+    info = dataset.info
+    digest.update(repr((info.noise, info.format, info.tile, *chosen)).encode())
+    return digest.hexdigest()
 
 
 def of_pictures(clean: Mapping[str, Path | FloatArray], added: Noise, *, where: str, seed: int = 0) -> Pairs:
@@ -196,4 +261,25 @@ def of_pictures(clean: Mapping[str, Path | FloatArray], added: Noise, *, where: 
         Picture(name, picture, added, seed, (rank,))
         for (name, picture), rank in zip(clean.items(), ranks, strict=True)
     )
-    return Pairs(where, added.sigma, None, chunks, lambda: list(clean))
+    return Pairs(
+        where,
+        added.sigma,
+        None,
+        chunks,
+        lambda: list(clean),
+        lambda: _of_contents(clean, f"{added.spec} {seed}"),
+    )
+
+
+def _of_contents(clean: Mapping[str, Path | FloatArray], added: str) -> str | None:
+    digest = hashlib.sha256(added.encode())
+    for name, picture in clean.items():
+        try:
+            content = picture.read_bytes() if isinstance(picture, Path) else picture.tobytes()
+        except OSError:
+            return None
+        shape = "" if isinstance(picture, Path) else str(picture.shape)
+        # A digest each, so that no name or content can pass for a part of another.
+        digest.update(hashlib.sha256(f"{name}\n{shape}".encode()).digest())
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
