@@ -130,8 +130,8 @@ def searches_section(results: Results) -> str:
         " Where the winner is at the edge of what was tried, values beyond might do better." if edges else ""
     )
     return (
-        "<p>Each filter was tried on validation tiles: the blur with all its settings, the others on a coarse "
-        "grid first, and then with finer values around the best. The setting with the lowest MSE "
+        "<p>Each filter was tried on validation tiles: the blur with all its settings, the others on a "
+        "coarse grid first, and then with finer values around the best. The setting with the lowest MSE "
         f"was frozen and scored once on the test tiles.{warning}</p>"
         + table("The searches, lowest validation error first", head(titles, (0, 1, 3, 6)), rows)
     )

@@ -57,8 +57,8 @@ def compare(
 ) -> Comparison:
     """Search every filter on the validation split, freeze it, and score it once on the test split.
 
-    The searches are kept in the data set's folder, and not done again. The 16 settings of ``gaussian-blur`` are measured on all images of both splits,
-    on the test split only to be shown.
+    The searches are kept in the data set's folder, and not done again. The 16 settings of ``gaussian-blur``
+    are measured on all images of both splits, on the test split only to be shown.
 
     Args:
         dataset: prepared data set; its stored noise is used.

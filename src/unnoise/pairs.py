@@ -161,11 +161,11 @@ class Pairs:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """A text that no other pictures, noise or ranks have; None where there is none. Files are read for it."""
+        """A text that no other pictures, noise or ranks have, or None; files are read for it."""
         return self.read_fingerprint()
 
     def squares(self, count: int, side: int) -> Pairs:
-        """The ``count`` pictures of lowest rank; of larger ones a square of ``side`` pixels in a seeded place."""
+        """The ``count`` pictures of lowest rank; of large ones a seeded square of ``side`` pixels."""
         chosen = (
             (chunk, tuple(row for row, rank in enumerate(chunk.ranks) if rank < count))
             for chunk in self.chunks

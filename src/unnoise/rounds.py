@@ -12,13 +12,13 @@ from unnoise.results import FilterSearch, SearchRound
 
 # Of a grid, so many settings at most go on to all the pictures, if their error is at most so many times the
 # least.
-_SURVIVORS, _MARGIN = 8, 1.05
+_SURVIVORS, _MARGIN = 8, 1.03
 _FEW = 8
 """Pictures that a grid is tried on at first, at least; and the part of all that they are."""
-_GAIN = 1e-3
-"""The part of its error that a round must take away for another to follow: 0.004 dB."""
 _FINER, _MOST = 2, 9
 """Rounds of finer values that are tried in any case, and at most."""
+_GAIN = 1e-3
+"""The part of the error that the last ``_FINER`` rounds took away, for another to follow: 0.004 dB."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Search:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """All that were tried, in the order in which they first were; each with the error on most pictures."""
+        """All that were tried, in that order; each with its error on the most pictures."""
         by_size = sorted(self.rounds, key=lambda each: each.pictures)
         latest = {setting.filter: setting for each in by_size for setting in each.settings}
         first = dict.fromkeys(setting.filter for each in self.rounds for setting in each.settings)
@@ -146,30 +146,29 @@ def following(name: str, rounds: Sequence[Round], pictures: int) -> tuple[tuple[
         pictures: how many are to decide.
     """
     if not rounds:
-        settings = tuple(grid(name))
-        at_once = FILTERS[name].exhaustive or len(settings) <= _SURVIVORS
-        return settings, pictures if at_once else min(pictures, max(_FEW, pictures // _FEW))
+        whole = tuple(grid(name))
+        at_once = FILTERS[name].exhaustive or len(whole) == 1
+        return whole, pictures if at_once else min(pictures, max(_FEW, pictures // _FEW))
     if FILTERS[name].exhaustive:
         return None
     if rounds[-1].pictures < pictures:
         ranked = sorted(rounds[-1].settings, key=lambda setting: setting.mse)[:_SURVIVORS]
         return tuple(each.filter for each in ranked if each.mse <= _MARGIN * ranked[0].mse), pictures
-    settings = decided(rounds)
-    best = min(settings, key=lambda setting: setting.mse)
-    finer = [each for each in rounds if each.pictures == pictures][1:]
-    if len(finer) >= _MOST or (len(finer) >= _FINER and not _goes_on(settings, best, rounds)):
+    full = [each for each in rounds if each.pictures == pictures]
+    best = min(decided(rounds), key=lambda setting: setting.mse)
+    if len(full) > _MOST or (len(full) > _FINER and not _goes_on(full, best)):
         return None
-    known = {setting.filter for setting in settings}
+    known = {setting.filter for each in full for setting in each.settings}
     new = tuple(dict.fromkeys(each for each in _around(best.filter, rounds) if each not in known))
     return (new, pictures) if new else None
 
 
-def _goes_on(settings: Sequence[Setting], best: Setting, rounds: Sequence[Round]) -> bool:
-    """Whether the last round found something better, and that by enough or at an end that could go on."""
-    before = min(setting.mse for setting in settings[: -len(rounds[-1].settings)])
-    if best.mse >= before:
-        return False
-    return best.mse < (1 - _GAIN) * before or bool(at_edge(best.filter, rounds))
+def _goes_on(full: Sequence[Round], best: Setting) -> bool:
+    """Whether the last rounds gained enough, or the very last went on to an end that could go on further."""
+    before = min(setting.mse for each in full[:-_FINER] for setting in each.settings)
+    if best.mse < (1 - _GAIN) * before:
+        return True
+    return best in full[-1].settings and bool(at_edge(best.filter, full))
 
 
 def _around(best: Filter, rounds: Sequence[Round]) -> Iterator[Filter]:

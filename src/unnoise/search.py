@@ -30,6 +30,8 @@ Log = Callable[[str], None]
 
 BLUR = "gaussian-blur"
 
+_ALONE = 1.5
+"""Seconds of work for which it is not worth to start processes."""
 _SIDE = 128
 """Of larger pictures a search sees a square of so many pixels, but for what is tried on all."""
 
@@ -166,11 +168,21 @@ def _searched(pairs: Pairs, names: Sequence[str], workers: int | None, progress:
         plan = Plan(*zip(*wanted.values(), strict=True))
         sample = pairs.squares(max(plan.limits), _SIDE)
         # All filters' next rounds in one pass, so that each picture is read once for them.
+        expected = sum(
+            len(settings) * limit * seconds[name] / _tries(rounds[name])
+            for name, (settings, limit) in wanted.items()
+            if rounds[name]
+        )
         text = f"searching, round {max(len(rounds[name]) for name in going) + 1}"
-        measured = run(sample, plan, workers=workers, progress=progress, text=text)
+        alone = 0 < expected < _ALONE
+        measured = run(sample, plan, workers=1 if alone else workers, progress=progress, text=text)
         for index, name in enumerate(going):
             rounds[name] += (_round(plan.searched[index], measured, index),)
             seconds[name] += measured.seconds[index]
+
+
+def _tries(rounds: Sequence[Round]) -> int:
+    return sum(len(each.settings) * each.pictures for each in rounds)
 
 
 def _limit(name: str, pairs: Pairs) -> int:

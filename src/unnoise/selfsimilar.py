@@ -64,8 +64,8 @@ def nlm_skimage(noisy: FloatArray, level: float | None, *, h: float, patch: int,
     )
 
 
-_BLOCK = 8
-"""The least width and height of a picture that the package ``bm3d`` takes."""
+_LEAST = 16
+"""Width and height that the package ``bm3d`` is given at least: with 8 its library ended the process."""
 
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -2], [1, -1, 1]])
 
@@ -79,7 +79,7 @@ def bm3d(noisy: FloatArray, level: float | None) -> FloatArray:
     doi:10.1109/ICIP.2007.4378954.
 
     Args:
-        noisy: (H, W, C); less than 8 pixels wide or high it is continued by reflection.
+        noisy: (H, W, C); less than 16 pixels wide or high it is continued by reflection.
         level: the noise's sigma in 8-bit units; None estimates it.
     """
     import bm3d as package
@@ -88,7 +88,7 @@ def bm3d(noisy: FloatArray, level: float | None) -> FloatArray:
     sigma = (white_sigma(noisy) if level is None else level) / SIGMA_SCALE
     if sigma <= 0 or noisy.max() == noisy.min():
         return noisy.copy()
-    below, right = max(0, _BLOCK - height), max(0, _BLOCK - width)
+    below, right = max(0, _LEAST - height), max(0, _LEAST - width)
     padded = cv2.copyMakeBorder(noisy, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     pixels = padded.reshape(height + below, width + right, -1).astype(np.float64)
     # The package divides by the range of each of these colours; grey in three channels has but one.
