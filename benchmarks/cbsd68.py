@@ -77,7 +77,7 @@ def main() -> int:
         subject.tuning,
         log=print,
         progress=True,
-        cache=options.out,
+        cache=subject.searches(options.out),
     )
     command = f"python benchmarks/cbsd68.py --out {options.out} --with {options.methods}"
     found = assess(

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +16,7 @@ from unnoise.errors import DataError, UnknownName
 from unnoise.filters import FILTERS, Filter, FloatArray, grid, parse
 from unnoise.pairs import Pairs, Tiles, of_pictures, of_split
 from unnoise.parameters import FilterEntry, Parameter
+from unnoise.rounds import Round
 from unnoise.scoring import NoisyInput, Plan, run
 from unnoise.search import BLUR, Search, Setting, available, blur_table, search
 from unnoise.tiles import Dataset
@@ -85,8 +89,13 @@ def test_every_tile_is_read_once_for_all_settings_of_all_filters(
     valid = of_split(dataset, "valid")
     monkeypatch.setattr(Tiles, "read", counting)
     monkeypatch.setattr("unnoise.search._limit", lambda *_: 5)
-    search(valid, [BLUR, "median", "tv"], workers=1)
-    assert rows == list(range(len(valid)))
+    found = search(valid, [BLUR, "median", "tv"], workers=1)
+    sample = [
+        row for chunk in valid.chunks for row, rank in zip(chunk.rows, chunk.ranks, strict=True) if rank < 5
+    ]
+    # All of them for the blur, then in each round those that the others are tried on, once for both.
+    rounds = max(len(each.rounds) for each in found[1:])
+    assert rows == [*range(len(valid)), *(sample * rounds)]
 
 
 def test_a_slow_filter_is_tried_on_a_fair_sample_whose_size_is_told(
@@ -97,22 +106,28 @@ def test_a_slow_filter_is_tried_on_a_fair_sample_whose_size_is_told(
     valid = of_split(dataset, "valid", seed=3)
     found = search(valid, ["tv"], workers=1)[0]
     assert (found.pictures, found.of) == (6, len(valid))
-    setting = found.settings[4]
+    setting = found.best
     errors = [
         np.mean((np.clip(setting.filter(noisy, 50), 0, 1) - clean) ** 2) for clean, noisy in valid.sample(6)
     ]
     assert setting.mse == pytest.approx(np.mean(errors, dtype=np.float64), rel=1e-5)
     # Another seed takes another sample.
     other = search(of_split(dataset, "valid", seed=4), ["tv"], workers=1)[0]
-    assert other.settings[4].mse != setting.mse
+    assert {each.mse for each in other.settings}.isdisjoint({each.mse for each in found.settings})
 
 
-def add_filter(monkeypatch: pytest.MonkeyPatch, name: str, shifts: tuple[float, ...], **more: bool) -> None:
+def add_filter(
+    monkeypatch: pytest.MonkeyPatch, name: str, shifts: tuple[float, ...], *, open_high: bool = False
+) -> None:
+    """One whose every setting is tried on every picture."""
+
     def shift(noisy: FloatArray, _level: float | None, *, by: float) -> FloatArray:
         return noisy + np.float32(by)
 
-    parameters: Mapping[str, Parameter] = {"by": Parameter(shifts, shifts[0], **more)}
-    monkeypatch.setitem(FILTERS, name, FilterEntry(shift, name, parameters))
+    parameters: Mapping[str, Parameter] = {
+        "by": Parameter(shifts, shifts[0], minimum=-1, open_high=open_high)
+    }
+    monkeypatch.setitem(FILTERS, name, FilterEntry(shift, name, parameters, exhaustive=True))
 
 
 def flat(value: float, count: int = 3) -> Pairs:
@@ -156,7 +171,7 @@ def test_what_was_searched_is_told_in_full(dataset: Dataset) -> None:
 def test_the_table_shows_both_splits_and_the_choice_of_the_first() -> None:
     def found(errors: list[float]) -> Search:
         settings = tuple(Setting(each, mse) for each, mse in zip(grid(BLUR), errors, strict=True))
-        return Search(BLUR, settings, 9, 9, 0.0)
+        return Search(BLUR, (Round(settings, 9),), 9, 0.0)
 
     valid, test = [float(number) for number in range(16, 0, -1)], [float(number) for number in range(16)]
     table = blur_table(found(valid), found(test))
@@ -166,14 +181,146 @@ def test_the_table_shows_both_splits_and_the_choice_of_the_first() -> None:
 
 
 def test_filters_that_cannot_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert available() == (tuple(FILTERS), ())
+    assert available() == (tuple(name for name in FILTERS if name != "bm3d"), ())
     monkeypatch.setitem(sys.modules, "skimage", None)
     names, left_out = available(["tv", BLUR, "tv", "wavelet"])
     assert names == (BLUR,)
     assert [each.name for each in left_out] == ["tv", "wavelet"]
     assert "pip install 'unnoise[filters]'" in left_out[0].reason
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    names, left_out = available([BLUR, "bm3d"])
+    assert names == (BLUR,)
+    assert "non-commercial use only" in left_out[0].reason
+    assert "pip install bm3d" in left_out[0].reason
     with pytest.raises(UnknownName, match="unknown filter 'blur'"):
         available(["blur"])
+
+
+def test_the_terms_of_what_does_the_work_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_filter(monkeypatch, "shift", (0.0,))
+    monkeypatch.setitem(FILTERS, "shift", replace(FILTERS["shift"], licence_note="ask its owner"))
+    lines: list[str] = []
+    search(flat(0.5), ["shift"], workers=1, log=lines.append)
+    assert lines[-1] == "note: shift: ask its owner"
+
+
+# --- searches that are kept --------------------------------------------------------------------------
+
+
+def kept(
+    pictures: Pairs, folder: Path, names: Sequence[str] = (BLUR, "median")
+) -> tuple[tuple[Search, ...], str]:
+    lines: list[str] = []
+    return search(pictures, names, workers=1, log=lines.append, cache=folder), "\n".join(lines)
+
+
+def test_a_search_is_not_done_twice(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kept"
+    first, said = kept(of_split(dataset, "valid"), folder)
+    assert "as found before" not in said
+    assert sorted(path.name.rpartition("-")[0] for path in folder.iterdir()) == [BLUR, "median"]
+    monkeypatch.setattr("unnoise.search.run", None)
+    again, said = kept(of_split(dataset, "valid"), folder)
+    assert said.count(f"(as found before: {folder})") == 2
+    assert [each.rounds for each in again] == [each.rounds for each in first]
+    assert [each.of for each in again] == [each.of for each in first]
+
+
+def test_what_changes_the_outcome_is_searched_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(of_split(dataset, "valid"), tmp_path)
+    others = [
+        of_split(dataset, "test"),
+        of_split(dataset, "valid", limit=9),
+        of_split(dataset, "valid", seed=1),
+    ]
+    for pictures in others:
+        assert "as found before" not in kept(pictures, tmp_path)[1]
+    assert "as found before" in kept(of_split(dataset, "valid"), tmp_path)[1]
+    finer = {"ksize": Parameter((3, 5), 3, odd=True, minimum=1)}
+    monkeypatch.setitem(FILTERS, "median", replace(FILTERS["median"], parameters=finer))
+    said = kept(of_split(dataset, "valid"), tmp_path)[1].splitlines()
+    assert ["as found before" in line for line in said] == [True, False]
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9")
+    assert "as found before" not in kept(of_split(dataset, "valid"), tmp_path)[1]
+
+
+def test_pictures_are_known_by_name_content_noise_and_seed(tmp_path: Path) -> None:
+    def marked(name: str = "a", value: float = 0.5, added: str = "gaussian:25", seed: int = 0) -> str | None:
+        clean = {name: np.full((8, 8, 3), value, np.float32)}
+        return of_pictures(clean, noise.parse(added), where="here", seed=seed).fingerprint
+
+    known = [marked(), marked("b"), marked(value=0.6), marked(added="gaussian:26"), marked(seed=1)]
+    assert len(set(known)) == len(known)
+    assert marked() == known[0]
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+    first, second = (of_pictures({"a": file}, noise.parse("gaussian:25"), where="here") for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    file.write_bytes(b"two")
+    changed = of_pictures({"a": file}, noise.parse("gaussian:25"), where="here")
+    assert changed.fingerprint != first.fingerprint
+    file.unlink()
+    assert of_pictures({"a": file}, noise.parse("gaussian:25"), where="here").fingerprint is None
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"key": 1}', "[]", "\x00"])
+def test_a_damaged_file_is_replaced(damage: str, tmp_path: Path) -> None:
+    (wanted,), _ = kept(flat(0.5), tmp_path, ["median"])
+    (file,) = tmp_path.iterdir()
+    whole = file.read_text()
+    file.write_text(damage)
+    (found,), said = kept(flat(0.5), tmp_path, ["median"])
+    assert "as found before" not in said
+    assert found.rounds == wanted.rounds
+    assert json.loads(file.read_text())["rounds"] == json.loads(whole)["rounds"]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_one_line_that_is_wrong_makes_the_file_damaged(tmp_path: Path) -> None:
+    kept(flat(0.5), tmp_path, ["median"])
+    (file,) = tmp_path.iterdir()
+    whole = json.loads(file.read_text())
+    for wrong in ("median:ksize=4", "nlm", 7):
+        rounds = [{"pictures": 3, "settings": [[wrong, 0.1]]}]
+        file.write_text(json.dumps({**whole, "rounds": rounds}))
+        assert "as found before" not in kept(flat(0.5), tmp_path, ["median"])[1]
+
+
+def test_a_folder_that_cannot_be_written_to_is_as_good_as_none(tmp_path: Path) -> None:
+    file = tmp_path / "no folder"
+    file.write_text("")
+    for folder in (file, file / "below", tmp_path / "not" / "there"):
+        found, said = kept(flat(0.5), folder)
+        assert len(found) == 2
+        assert "as found before" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["no folder"]
+
+
+def test_of_large_pictures_a_seeded_square_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    clean = {f"{index}": rng.random((150, 200 + index, 3), dtype=np.float32) for index in range(5)}
+    pictures = of_pictures(clean, noise.parse("gaussian:25"), where="here", seed=2)
+    some = pictures.squares(3, 128)
+    assert len(some) == 3
+    assert set(some.names) == {
+        name for name, chunk in zip(clean, pictures.chunks, strict=True) if chunk.ranks[0] < 3
+    }
+    whole = {name: pictures.pick(int(name)) for name in some.names}
+    places = set()
+    for index, name in enumerate(some.names):
+        square, noisy = some.pick(index)
+        assert square.shape == (128, 128, 3)
+        y, x = np.argwhere(whole[name][0][:23, :, 0] == square[0, 0, 0])[0]
+        assert np.array_equal(square, whole[name][0][y : y + 128, x : x + 128])
+        assert np.array_equal(noisy, whole[name][1][y : y + 128, x : x + 128])
+        places.add((int(y), int(x)))
+    assert len(places) == 3
+    assert np.array_equal(some.pick(0)[0], pictures.squares(3, 128).pick(0)[0])
+    assert pictures.squares(9, 500).pick(0)[0].shape == (150, 200, 3)
 
 
 # --- pairs -------------------------------------------------------------------------------------------

@@ -194,7 +194,8 @@ def searches_section(results: Results) -> str:
     where = "validation tiles" if results.dataset else "other pictures"
     then = "the test tiles" if results.dataset else "these"
     return (
-        f"<p>Each filter was run over its whole grid on {where}. The setting with the lowest MSE "
+        f"<p>Each filter was tried on {where}: the blur with all its settings, the others on a "
+        "coarse grid first, and then with finer values around the best. The setting with the lowest MSE "
         f"was frozen and scored once on {then}.{warning}</p>"
         + table("The searches, lowest error first", head(titles, (0, 1, 3, 6)), rows)
     )

@@ -21,7 +21,7 @@ from unnoise.scoreboard import score_all
 from unnoise.scores import Evaluation
 from unnoise.scoring import Doubles, NoisyInput, run
 from unnoise.search import BLUR, LeftOut, Search, available, blur_table, plan_search, read_searches, search
-from unnoise.tiles import Dataset
+from unnoise.tiles import SEARCHES_FOLDER, Dataset
 
 Log = Callable[[str], None]
 
@@ -54,12 +54,13 @@ def compare(
 ) -> Comparison:
     """Search every filter on the validation split, freeze it, and score it once on the test split.
 
-    The 16 settings of ``gaussian-blur`` are measured on all images of both splits, on the test split only to
-    be shown.
+    The searches are kept in the data set's folder, and not done again. The 16 settings of ``gaussian-blur``
+    are measured on all images of both splits, on the test split only to be shown.
 
     Args:
         dataset: prepared data set; its stored noise is used.
-        filters: keys of :data:`unnoise.filters.FILTERS`; None takes all whose packages are installed.
+        filters: keys of :data:`unnoise.filters.FILTERS`; None takes all whose packages are installed, but for
+            those that are to be asked for by name.
         journal: keeps the scores; what it holds is not scored again.
         workers: processes; None takes one a core.
         log: takes a line of text for people.
@@ -76,7 +77,8 @@ def compare(
         raise DataError("none of these filters can run here", hint="Install: pip install 'unnoise[filters]'")
     valid, test = (pairs_of.of_split(dataset, split) for split in ("valid", "test"))
     log(f"searching {', '.join(names)} on {len(valid)} images ({valid.where})")
-    searches = search(valid, names, workers=workers, log=log, progress=progress)
+    cache = dataset.path / SEARCHES_FOLDER
+    searches = search(valid, names, workers=workers, log=log, progress=progress, cache=cache)
     log(f"scoring the best settings on {len(test)} images ({test.where})")
     best = [each.best.filter for each in searches]
     evaluation = score_parts([Part(test, best)], journal=journal, workers=workers, progress=progress)

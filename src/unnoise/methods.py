@@ -39,6 +39,7 @@ def choose(
     parts: int = 1,
     tuning: Tuning | None = None,
     *,
+    cache: Path | None = None,
     workers: int | None = None,
     log: Log = lambda _: None,
     progress: bool = False,
@@ -52,6 +53,7 @@ def choose(
         texts: what the person wrote.
         parts: how many there are, one a noise.
         tuning: the pictures to search on, never those that are scored; None where there are none.
+        cache: folder in which finished searches are kept; None keeps none.
         workers: processes of the search; None takes one a core.
         log: takes a line of text for people.
         progress: draw a progress bar on a terminal.
@@ -68,6 +70,8 @@ def choose(
         if name in FILTERS:
             require(name)
             fixed[text] = parse(text) if colon else None
+            if colon and (word := FILTERS[name].licence_note):
+                log(f"note: {name}: {word}")
         elif Path(text).exists() or text.endswith(".onnx") or text in bundled():
             fixed[text] = load(text)
         else:
@@ -82,7 +86,7 @@ def choose(
     if bare and tuning is not None:
         for number, pairs in enumerate(tuning()):
             log(f"searching {', '.join(bare)} on {len(pairs)} images ({pairs.where})")
-            searches[number] = search(pairs, bare, workers=workers, log=log, progress=progress)
+            searches[number] = search(pairs, bare, workers=workers, log=log, progress=progress, cache=cache)
     denoisers = []
     for found in searches:
         tuned = {each.name: each.best.filter for each in found}

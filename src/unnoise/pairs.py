@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from unnoise import images, noise
 from unnoise.errors import DataError
 from unnoise.grouping import group_files
+from unnoise.journal import key_of
 from unnoise.noise import Noise
 from unnoise.tiles import MANIFEST_NAME, Dataset, packed_path
 
@@ -54,19 +55,19 @@ class Tiles:
         split: train, valid or test.
         rows: rising.
         ranks: see :class:`Chunk`.
-        manifest: SHA-256 of the data set's manifest.
+        stored: a text that no other data set's tiles have.
     """
 
     data: Path
     split: str
     rows: tuple[int, ...]
     ranks: tuple[int, ...]
-    manifest: str = ""
+    stored: str = ""
 
     @property
     def identity(self) -> str:
         """See :class:`Chunk`."""
-        return f"{self.manifest} {self.split} {self.rows}"
+        return f"{self.stored} {self.split} {self.rows}"
 
     def read(self) -> Pictures:
         """The tiles; noisy ones as they are stored, 8 bits and clipped."""
@@ -148,6 +149,43 @@ def content(picture: Path | FloatArray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@dataclass(frozen=True)
+class Squares:
+    """Some pictures of a chunk, or a square of each.
+
+    Attributes:
+        chunk: where they are.
+        rows: which of them.
+        side: of the squares in pixels; smaller pictures are taken whole.
+    """
+
+    chunk: Chunk
+    rows: tuple[int, ...]
+    side: int
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """See :class:`Chunk`."""
+        return tuple(self.chunk.ranks[row] for row in self.rows)
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Chunk`."""
+        return f"{self.chunk.identity} {self.rows} {self.side}"
+
+    def read(self) -> Pictures:
+        """The squares; all of a chunk lie in the same place."""
+        if isinstance(self.chunk, Tiles):  # without reading the others
+            rows = tuple(self.chunk.rows[row] for row in self.rows)
+            clean, noisy = replace(self.chunk, rows=rows, ranks=self.ranks).read()
+        else:
+            clean, noisy = (pictures[list(self.rows)] for pictures in self.chunk.read())
+        rng = np.random.default_rng(self.ranks)
+        y, x = (int(rng.integers(0, max(0, extent - self.side) + 1)) for extent in clean.shape[1:3])
+        window = (slice(None), slice(y, y + self.side), slice(x, x + self.side))
+        return np.ascontiguousarray(clean[window]), np.ascontiguousarray(noisy[window])
+
+
 def _as_float(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     return pixels.astype(np.float32) / np.float32(255)
 
@@ -184,6 +222,25 @@ class Pairs:
     def photographs(self) -> Sequence[str]:
         """The photograph that each picture is of: pictures of one are no independent evidence."""
         return self.names if self.read_photographs is None else self.read_photographs()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A text that no other pictures, noise or ranks have; files are read for it."""
+        return key_of([str(self.sigma), *(f"{chunk.identity} {chunk.ranks}" for chunk in self.chunks)])
+
+    def squares(self, count: int, side: int) -> Pairs:
+        """The ``count`` pictures of lowest rank; of large ones a seeded square of ``side`` pixels."""
+        chosen = (
+            (chunk, tuple(row for row, rank in enumerate(chunk.ranks) if rank < count))
+            for chunk in self.chunks
+        )
+        chunks = tuple(Squares(chunk, rows, side) for chunk, rows in chosen if rows)
+        ranks = [rank for chunk in self.chunks for rank in chunk.ranks]
+
+        def names() -> list[str]:
+            return [name for name, rank in zip(self.names, ranks, strict=True) if rank < count]
+
+        return Pairs(self.where, self.sigma, None, chunks, names)
 
     def sample(self, count: int) -> list[tuple[FloatArray, FloatArray]]:
         """Clean and noisy (H, W, C) of the ``count`` pictures of lowest rank, in the order of the ranks."""
@@ -225,9 +282,10 @@ def of_split(dataset: Dataset, name: str, *, limit: int | None = None, seed: int
     if not rows:
         raise DataError(f"no tiles to measure on in {dataset.path}, {name}", hint="Ask for one at least.")
     step = max(1, CHUNK_PIXELS // dataset.info.tile**2)
-    manifest = content(dataset.path / MANIFEST_NAME)
+    info = dataset.info
+    stored = [content(dataset.path / MANIFEST_NAME), info.noise, info.format, str(info.tile)]
     chunks = tuple(
-        Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part), manifest)
+        Tiles(dataset.path, name, tuple(part), tuple(ranks[row] for row in part), key_of(stored))
         for part in (rows[start : start + step] for start in range(0, len(rows), step))
     )
     return Pairs(

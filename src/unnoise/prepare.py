@@ -43,6 +43,7 @@ from unnoise.tiles import (
     MANIFEST_NAME,
     PACKED_NAME,
     SCHEMA,
+    SEARCHES_FOLDER,
     Dataset,
     DatasetInfo,
     Skipped,
@@ -270,7 +271,7 @@ def _refuse_output(output: Path, config: PrepareConfig) -> None:
 def _is_ours(name: str) -> bool:
     """Whether a data set's folder has an entry of that name."""
     split, _, noise = name.partition("-")
-    files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, *_DROPPINGS)
+    files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, SEARCHES_FOLDER, *_DROPPINGS)
     return files or (split in SPLITS and (name == split or noise in (*NOISES, CHAIN, MIXTURE)))
 
 

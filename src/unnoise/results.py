@@ -269,6 +269,19 @@ class BlurTable:
 
 
 @dataclass(frozen=True)
+class SearchRound:
+    """A part of a search.
+
+    Attributes:
+        settings: combinations tried.
+        tiles: validation tiles or pictures that each was tried on.
+    """
+
+    settings: int
+    tiles: int
+
+
+@dataclass(frozen=True)
 class FilterSearch:
     """How a filter was tuned on the validation split.
 
@@ -276,12 +289,14 @@ class FilterSearch:
         name: the :attr:`MethodResult.name` of the tuned filter.
         label: for people.
         winner: the settings that won, in words.
-        valid_mse: the winner's mean squared error on the validation split.
+        valid_mse: the winner's mean squared error on the validation tiles that decided.
         grid: parameter -> the values tried.
         settings: combinations tried.
-        tiles: validation tiles that each was tried on.
-        at_edge: parameters whose winning value is the first or last of its grid, where the grid could go on.
-        seconds: time that the search took.
+        tiles: validation tiles that decided; the best were tried on all of these.
+        at_edge: parameters whose winning value is the first or last that was tried, where others would make
+            sense.
+        seconds: processor time that the search took.
+        rounds: how many settings were tried on how many tiles, one after the other.
     """
 
     name: str
@@ -293,6 +308,7 @@ class FilterSearch:
     tiles: int
     at_edge: tuple[str, ...] = ()
     seconds: float | None = None
+    rounds: tuple[SearchRound, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -98,16 +98,18 @@ def write_scores(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def write_searches(searches: Sequence[Search], folder: Path) -> Path:
-    """Write a line for each setting of each filter."""
+    """Write a line for each setting of each filter in each round of its search."""
     lines = (
         {
             "filter": each.name,
             "settings": dict(setting.filter.settings),
             "mse": setting.mse,
-            "images": each.pictures,
+            "images": part.pictures,
+            "round": index + 1,
         }
         for each in searches
-        for setting in each.settings
+        for index, part in enumerate(each.rounds)
+        for setting in part.settings
     )
     return _write_lines(folder / SEARCHES_NAME, lines)
 

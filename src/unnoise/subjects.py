@@ -15,7 +15,7 @@ from unnoise.methods import Tuning
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs, content
 from unnoise.results import PicturesInfo
-from unnoise.tiles import Dataset
+from unnoise.tiles import SEARCHES_FOLDER, Dataset
 
 _CROPS, _CROP = 64, 128
 """Pictures to search on are cut down to so many squares of so many pixels: a search tries much."""
@@ -40,6 +40,12 @@ class Subject:
     pictures: PicturesInfo | None = None
     files: Mapping[str, Path] | None = None
     tuned_on: Mapping[str, Path] | None = None
+
+    def searches(self, output: Path | None) -> Path | None:
+        """The folder in which searches are kept: a data set's own, else one in the output folder."""
+        if self.dataset is not None:
+            return self.dataset.path / SEARCHES_FOLDER
+        return None if output is None else output / SEARCHES_FOLDER
 
 
 def tiles(dataset: Dataset, split: str = "test", limit: int | None = None) -> Subject:

@@ -19,6 +19,8 @@ SCHEMA = 1
 INFO_NAME = "dataset.json"
 MANIFEST_NAME = "manifest.jsonl"
 PACKED_NAME = "packed"
+SEARCHES_FOLDER = "searches"
+"""Where the searches of filters on a data set are kept."""
 
 Channels = tuple[float, float, float]
 

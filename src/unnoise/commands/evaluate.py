@@ -97,7 +97,13 @@ def evaluate(
     journal = None if output is None else open_journal(output, asked, overwrite=overwrite)
     progress = not is_quiet()
     contenders = choose(
-        denoisers, len(subject.pairs), subject.tuning, workers=workers, log=note, progress=progress
+        denoisers,
+        len(subject.pairs),
+        subject.tuning,
+        cache=subject.searches(output),
+        workers=workers,
+        log=note,
+        progress=progress,
     )
     found = assess(
         subject,
