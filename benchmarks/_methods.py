@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Literal, Protocol
 
 import cv2
 
-from cbm3d import FloatArray, cbm3d
-from cbsd68 import crops
 from unnoise import noise
 from unnoise.denoiser import Network, load
 from unnoise.errors import ConfigError, MissingExtra, NetworkError
-from unnoise.filters import Denoiser, Filter
-from unnoise.pairs import of_pictures
+from unnoise.evaluate import pictures_in
+from unnoise.filters import FILTERS, Denoiser, Filter, parse
+from unnoise.pairs import crops, of_pictures
 from unnoise.runtime import BACKENDS, FLOAT32
 from unnoise.search import available, search
 
@@ -24,6 +22,9 @@ Kind = Literal["ours", "peer", "filter"]
 
 _TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 _FIRST = next(iter(BACKENDS))
+
+CROPS, SIDE = 64, 128
+"""Filters are searched on so many squares of so many pixels."""
 
 
 class Method(Protocol):
@@ -99,30 +100,19 @@ class FilterMethod:
 
 @dataclass(frozen=True)
 class Cbm3d:
-    """Block matching and 3D filtering of colour pictures: a method, and its denoiser as well."""
+    """Block matching and 3D filtering of colour pictures."""
 
     label: str = "CBM3D"
     kind: Kind = "filter"
 
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return self.label
-
-    def open(self, sigma: float, threads: int) -> Cbm3d:  # noqa: ARG002 - the package has its own threads
+    def open(self, sigma: float, threads: int) -> Filter:  # noqa: ARG002 - the package has its own threads
         """See :class:`Method`."""
-        return self
-
-    def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
-        """See :class:`unnoise.filters.Denoiser`; sigma must be told."""
-        if sigma is None:
-            raise ConfigError("CBM3D must be told sigma", hint="Give the noise's standard deviation.")
-        return cbm3d(noisy, sigma)
+        return parse("bm3d")
 
     @staticmethod
     def is_installed() -> bool:
         """Whether a person who may use it has installed it."""
-        return importlib.util.find_spec("bm3d") is not None
+        return FILTERS["bm3d"].is_available
 
 
 def networks(names: Sequence[str], kind: Kind, backends: Sequence[str]) -> list[NetworkMethod]:
@@ -156,7 +146,7 @@ def tuned(names: Sequence[str], photos: Path, sigmas: Sequence[float]) -> list[F
         print(f"left out: {each.name} {each.reason}")
     if not there:
         return []
-    clean = crops(photos)
+    clean = crops(pictures_in(photos), CROPS, SIDE)
     winners: dict[str, list[tuple[float, Filter]]] = {name: [] for name in there}
     for sigma in sigmas:
         added = noise.parse(f"gaussian:{sigma:g}")

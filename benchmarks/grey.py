@@ -34,7 +34,7 @@ from unnoise.evaluate import pictures_in
 from unnoise.filters import Denoiser
 from unnoise.pairs import of_pictures
 from unnoise.scores import PSNR, SSIM
-from unnoise.scoring import Doubles, NoisyInput, score_here
+from unnoise.scoring import Doubles, NoisyInput, score_all
 from unnoise.tables import aligned
 
 FloatArray = npt.NDArray[np.float32]
@@ -107,7 +107,7 @@ def measured(files: Mapping[str, Path], sigma: float, denoisers: Sequence[Denois
     for index in range(len(pairs)):
         channels = pairs.pick(index)[0].shape[2]
         assert channels == 1, f"{pairs.names[index]} has {channels} channels"
-    return score_here(pairs, [NoisyInput(), *denoisers])
+    return score_all(pairs, [NoisyInput(), *denoisers])
 
 
 def table(names: Sequence[str], scores: Mapping[str, Doubles]) -> str:

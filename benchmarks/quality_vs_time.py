@@ -40,11 +40,10 @@ from _scatter import Point, draw
 from unnoise import noise
 from unnoise.cores import available_cores
 from unnoise.evaluate import pictures_in
-from unnoise.filters import Filter
 from unnoise.pairs import Pairs, of_pictures
 from unnoise.runtime import BACKENDS, FLOAT32
 from unnoise.scores import PSNR
-from unnoise.scoring import Doubles, Plan, run, score_here
+from unnoise.scoring import Doubles, score_all
 from unnoise.tiling import reflected
 
 FILTERS = ("nlm", "wavelet", "tv")
@@ -64,19 +63,14 @@ SHOWN = 25.0
 """The sigma that is timed and drawn, where it is among those asked for."""
 
 
-def score_all(
+def scores_of(
     methods: Sequence[Method], pairs_of: Mapping[Method, Mapping[float, Pairs]], threads: int
 ) -> dict[Method, dict[float, Doubles]]:
     """Scores (pictures, metrics) of each method for each sigma."""
     found: dict[Method, dict[float, Doubles]] = {method: {} for method in methods}
     for method in methods:
         for sigma, pairs in pairs_of[method].items():
-            denoiser = method.open(sigma, threads)
-            if isinstance(denoiser, Filter):
-                scores = run(pairs, Plan(scored=(denoiser,)), workers=threads).scores
-            else:
-                scores = score_here(pairs, [denoiser])
-            found[method][sigma] = scores[0]
+            found[method][sigma] = score_all(pairs, [method.open(sigma, threads)], workers=threads)[0]
         means = (f"{rows[:, PSNR].mean():.2f}" for rows in found[method].values())
         print(f"  scored {method.label}: {' / '.join(means)} dB", flush=True)
     return found
@@ -165,7 +159,7 @@ def measure(options: argparse.Namespace, test: Path, photos: Path, folder: Path)
         for part in (files, few)
         if part
     }
-    scores = score_all(
+    scores = scores_of(
         methods,
         {method: {sigma: pairs[sigma, len(chosen[method])] for sigma in sigmas} for method in methods},
         threads,

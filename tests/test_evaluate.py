@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import tiny_dataset
 import tiny_network
-from unnoise import cli, console, denoiser, noise, scoreboard, scores
+from unnoise import cli, console, denoiser, noise, scores, scoring
 from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
 from unnoise.evaluate import Part, compare, evaluate, evaluate_folder, pictures_in, score_parts, unique_names
 from unnoise.filters import Filter, FloatArray, parse
@@ -553,8 +553,8 @@ def test_what_the_journal_holds_is_not_scored_again(folder: Path, tmp_path: Path
 
 
 def _key_of(part: Part, chunk: int) -> str:
-    unit = scoreboard.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1)
-    return scoreboard.unit_key(unit)
+    unit = scoring.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1)
+    return scoring.unit_key(unit)
 
 
 def test_processes_give_the_same_scores_and_keep_them(folder: Path, networks: Path, tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_processes_give_the_same_scores_and_keep_them(folder: Path, networks: Pa
     methods = [denoiser.load("default"), parse("median"), Halved()]
     journal = Journal(tmp_path / "journal.jsonl")
     both = [
-        scoreboard.score_all(pairs, methods, workers=count, journal=journal if count == 2 else None)
+        scoring.score_all(pairs, methods, workers=count, journal=journal if count == 2 else None)
         for count in (1, 2)
     ]
     assert np.allclose(both[0], both[1], rtol=1e-6, equal_nan=True)

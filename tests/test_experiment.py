@@ -94,7 +94,7 @@ def test_ends_in_a_report_and_does_nothing_twice(source: Path, monkeypatch: pyte
 
     for name in ("prepare", "compare"):
         monkeypatch.setattr(experiment, name, forbidden)
-    for name in ("unnoise.scoreboard._scored", "unnoise.costs.measure", "unnoise.samples._denoised"):
+    for name in ("unnoise.scoring._scored", "unnoise.costs.measure", "unnoise.samples._denoised"):
         monkeypatch.setattr(name, forbidden)
     monkeypatch.setattr("unnoise.train.train", forbidden)
     assert run_experiment(config(source), progress=False) == report

@@ -14,10 +14,11 @@ import tiny_dataset
 from unnoise import noise, pairs, scoring
 from unnoise.errors import DataError, UnknownName
 from unnoise.filters import FILTERS, Filter, FloatArray, grid, parse
+from unnoise.metrics import METRICS
 from unnoise.pairs import Pairs, Tiles, of_pictures, of_split
 from unnoise.parameters import FilterEntry, Parameter
 from unnoise.rounds import Round
-from unnoise.scoring import NoisyInput, Plan, run
+from unnoise.scoring import NoisyInput, score_all
 from unnoise.search import BLUR, Search, Setting, available, blur_table, search
 from unnoise.tiles import Dataset
 
@@ -363,20 +364,20 @@ def test_the_noise_of_a_picture_depends_on_its_name_alone() -> None:
 # --- a pass ------------------------------------------------------------------------------------------
 
 
-def test_scores_of_a_pass_are_in_the_order_of_the_pictures(dataset: Dataset, small_chunks: None) -> None:
+def test_scores_are_in_the_order_of_the_pictures(dataset: Dataset, small_chunks: None) -> None:
     test = of_split(dataset, "test")
     denoisers = (NoisyInput(), parse("median"))
     for workers in (1, 2):
-        scores = run(test, Plan(scored=denoisers), workers=workers).scores
-        assert scores.shape == (2, len(test), 3)
+        scores = score_all(test, denoisers, workers=workers)
+        assert scores.shape == (2, len(test), len(METRICS))
         for index in (0, 7, len(test) - 1):
             clean, noisy = test.pick(index)
             for denoiser, row in zip(denoisers, scores[:, index], strict=True):
-                assert tuple(row) == scoring.score(clean, denoiser(noisy))
+                assert np.array_equal(row, scoring.score(clean, denoiser(noisy)), equal_nan=True)
 
 
 def test_pictures_smaller_than_its_window_have_no_ssim() -> None:
-    scores = run(flat(0.5), Plan(scored=(NoisyInput(),)), workers=1).scores
+    scores = score_all(flat(0.5), [NoisyInput()], workers=1)
     assert scores[0, :, 0].tolist() == [0, 0, 0]
     assert np.isnan(scores[0, :, 2]).all()
 
@@ -396,6 +397,6 @@ def test_networks_that_take_stacks_get_them(dataset: Dataset, small_chunks: None
 
     test = of_split(dataset, "test")
     both = Both()
-    scores = scoring.score_here(test, [both])
+    scores = score_all(test, [both])
     assert both.calls == len(test.chunks)
-    assert np.array_equal(scores, run(test, Plan(scored=(NoisyInput(),)), workers=1).scores)
+    assert np.array_equal(scores, score_all(test, [NoisyInput()], workers=1), equal_nan=True)

@@ -21,8 +21,8 @@ from unnoise.journal import Journal, key_of
 from unnoise.methods import Contenders
 from unnoise.pairs import content
 from unnoise.results import Cost, Difference, FilterSearch, MethodResult, Results, Sample, decode
-from unnoise.scoreboard import fingerprint
 from unnoise.scores import PSNR, Evaluation
+from unnoise.scoring import fingerprint
 from unnoise.search import BLUR
 from unnoise.subjects import Subject
 from unnoise.tiles import MANIFEST_NAME

@@ -16,7 +16,7 @@ from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.filters import Denoiser
 from unnoise.results import Cost
-from unnoise.scoreboard import is_portable
+from unnoise.scoring import is_portable
 from unnoise.tiling import reflected
 from unnoise.workers import Process, ProcessDied
 

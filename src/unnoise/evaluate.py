@@ -17,11 +17,11 @@ from unnoise.metrics import METRICS, psnr_of_mse
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs
 from unnoise.results import BlurTable, GroupScore, Kind, MethodResult
-from unnoise.scoreboard import score_all
 from unnoise.scores import Evaluation
-from unnoise.scoring import Doubles, NoisyInput, run
+from unnoise.scoring import Doubles, NoisyInput, score_all
 from unnoise.search import BLUR, LeftOut, Search, available, blur_table, plan_search, read_searches, search
 from unnoise.tiles import SEARCHES_FOLDER, Dataset
+from unnoise.trials import run
 
 Log = Callable[[str], None]
 

@@ -20,7 +20,7 @@ from unnoise.files import replacing
 from unnoise.filters import Denoiser
 from unnoise.journal import Journal, key_of
 from unnoise.results import Sample, decode
-from unnoise.scoreboard import fingerprint, is_portable
+from unnoise.scoring import fingerprint, is_portable
 from unnoise.workers import Workers
 
 FloatArray = npt.NDArray[np.float32]

@@ -1,10 +1,9 @@
-"""One pass over pictures: each is read once, for every setting and every denoiser to be measured on it."""
+"""Every method on every picture, scored once: side by side on all cores, and kept as soon as it is known."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,15 +14,13 @@ from tqdm import tqdm
 
 from unnoise.cores import available_cores
 from unnoise.filters import Denoiser, Filter, Stacking
+from unnoise.journal import Journal, key_of
 from unnoise.metrics import METRICS, ON_DEMAND, every
 from unnoise.pairs import Chunk, Pairs
 from unnoise.workers import Workers
 
 FloatArray = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-
-_CHANNELS = 128
-"""Channels that every OpenCV takes in one array (5.0 has 128, 4.x 512)."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +32,6 @@ class NoisyInput:
     def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:  # noqa: ARG002
         """``noisy`` itself."""
         return noisy
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured in a pass.
-
-    Attributes:
-        searched: settings of which only the mean squared error is wanted, those of a filter together.
-        limits: for each of them, how many pictures (those of lowest rank) it is measured on.
-        scored: denoisers of which every metric is wanted, for every picture; they must pickle.
-    """
-
-    searched: tuple[tuple[Filter, ...], ...] = ()
-    limits: tuple[int, ...] = ()
-    scored: tuple[Denoiser, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What a pass, or a part of it, found.
-
-    Attributes:
-        sums: per filter searched, per setting: the sum of the pictures' mean squared errors.
-        pictures: per filter searched: pictures that it was measured on.
-        seconds: per filter searched: processor time that it took, summed over the workers.
-        scores: (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
-    """
-
-    sums: tuple[Doubles, ...]
-    pictures: tuple[int, ...]
-    seconds: tuple[float, ...]
-    scores: Doubles
 
 
 def score(clean: FloatArray, denoised: FloatArray, more: Sequence[str] = ()) -> tuple[float, ...]:
@@ -88,131 +53,139 @@ def score(clean: FloatArray, denoised: FloatArray, more: Sequence[str] = ()) -> 
     )
 
 
-def run(
-    pairs: Pairs, plan: Plan, *, workers: int | None = None, progress: bool = False, text: str = ""
-) -> Measured:
-    """Measure all of ``plan`` on ``pairs``.
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is scored at a time: some pictures under a method.
+
+    Attributes:
+        chunk: the pictures.
+        denoiser: the method.
+        sigma: what it is told of the noise, 8-bit units, or None.
+        row: place of the method among those that are scored.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` that are wanted, too.
+    """
+
+    chunk: Chunk
+    denoiser: Denoiser
+    sigma: float | None
+    row: int
+    more: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what is computed."""
+        return (*METRICS, *self.more)
+
+
+def score_all(
+    pairs: Pairs,
+    denoisers: Sequence[Denoiser],
+    *,
+    more: Sequence[str] = (),
+    journal: Journal | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    text: str = "",
+) -> Doubles:
+    """Every metric of every denoiser on every picture.
+
+    Filters and networks are handed to processes of one thread each; other denoisers run in this one.
 
     Args:
         pairs: the pictures.
-        plan: what is measured.
+        denoisers: the methods. They are told the noise's sigma.
+        more: keys of :data:`unnoise.metrics.ON_DEMAND` to compute, too.
+        journal: what it holds is not scored again, and what is scored is kept in it.
         workers: processes; None takes one a core, and none beside this where there is but one chunk.
         progress: draw a progress bar on a terminal.
         text: what the bar says.
-    """
-    count = min(workers or available_cores(), len(pairs.chunks))
-    with Workers(count) as pool, _bar(len(pairs), progress, text) as bar:
-        parts = []
-        work = partial(_measure, plan=plan, sigma=pairs.sigma)
-        for chunk, part in zip(
-            pairs.chunks, pool.map(work, pairs.chunks, name=lambda _: pairs.where), strict=True
-        ):
-            parts.append(part)
-            bar.update(len(chunk.ranks))
-    return Measured(
-        # Parts are added in the order of the chunks, so the number of workers changes no digit.
-        sums=tuple(
-            sum((part.sums[i] for part in parts[1:]), parts[0].sums[i]) for i in range(len(plan.searched))
-        ),
-        pictures=tuple(sum(part.pictures[i] for part in parts) for i in range(len(plan.searched))),
-        seconds=tuple(sum(part.seconds[i] for part in parts) for i in range(len(plan.searched))),
-        scores=np.concatenate([part.scores for part in parts], axis=1),
-    )
-
-
-def score_here(
-    pairs: Pairs, denoisers: Sequence[Denoiser], *, progress: bool = False, text: str = ""
-) -> Doubles:
-    """Every metric of denoisers that use all cores themselves, such as networks.
 
     Returns:
-        (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`.
+        (denoisers, pictures, metrics), in the order of :data:`unnoise.metrics.METRICS`, then ``more``.
     """
-    parts = []
-    with _bar(len(pairs) * len(denoisers), progress, text) as bar:
-        for chunk in pairs.chunks:
-            clean, noisy = chunk.read()
-            rows = []
-            for denoiser in denoisers:
-                if isinstance(denoiser, Stacking):
-                    denoised = denoiser.stack(noisy, pairs.sigma)
-                else:
-                    denoised = np.stack([denoiser(picture, pairs.sigma) for picture in noisy])
-                rows.append([score(*pair) for pair in zip(clean, denoised, strict=True)])
-                bar.update(len(clean))
-            parts.append(np.array(rows, np.float64).reshape(len(denoisers), len(clean), len(METRICS)))
-    return np.concatenate(parts, axis=1)
-
-
-def _bar(total: int, progress: bool, text: str) -> tqdm[None]:
-    return tqdm(total=total, desc=text, unit="image", disable=None if progress else True, leave=False)
-
-
-def _measure(chunk: Chunk, plan: Plan, sigma: float | None) -> Measured:
-    clean, noisy = chunk.read()
-    stacks = list(_stacks(clean, noisy)) if any(_is_stackable(each) for each in plan.searched) else []
-    sums, pictures, seconds = [], [], []
-    for settings, limit in zip(plan.searched, plan.limits, strict=True):
-        start = time.process_time()
-        rows = [row for row, rank in enumerate(chunk.ranks) if rank < limit]
-        if len(rows) == len(clean) and _is_stackable(settings):
-            sums.append(_stacked_errors(stacks, settings, sigma))
-        else:
-            sums.append(_errors(clean[rows], noisy[rows], settings, sigma))
-        pictures.append(len(rows))
-        seconds.append(time.process_time() - start)
-    scores = [
-        [score(picture, denoiser(corrupted, sigma)) for picture, corrupted in zip(clean, noisy, strict=True)]
-        for denoiser in plan.scored
+    journal = journal or Journal()
+    # Method by method: a process keeps few networks open.
+    units = [
+        Unit(chunk, denoiser, pairs.sigma, row, tuple(more))
+        for row, denoiser in enumerate(denoisers)
+        for chunk in pairs.chunks
     ]
-    shape = len(plan.scored), len(clean), len(METRICS)
-    return Measured(tuple(sums), tuple(pictures), tuple(seconds), np.array(scores, np.float64).reshape(shape))
+    found = {(id(unit.chunk), unit.row): _known(journal, unit) for unit in units}
+    pending = [unit for unit in units if found[id(unit.chunk), unit.row] is None]
+    total = sum(len(unit.chunk.ranks) for unit in units)
+    done = total - sum(len(unit.chunk.ranks) for unit in pending)
+    bar = tqdm(
+        total=total, initial=done, desc=text, unit="image", disable=None if progress else True, leave=False
+    )
+
+    def keep(unit: Unit, scores: Doubles) -> None:
+        found[id(unit.chunk), unit.row] = scores
+        if key := unit_key(unit):
+            journal.keep(key, scores.tolist())
+        bar.update(len(unit.chunk.ranks))
+
+    shared = [unit for unit in pending if is_portable(unit.denoiser)]
+    with bar:
+        count = min(workers or available_cores(), len(pairs.chunks), len(shared))
+        if shared:
+            with Workers(count) as pool:
+                for _ in pool.map(_scored, shared, name=partial(_called, where=pairs.where), keep=keep):
+                    pass
+        for unit in pending:
+            if not is_portable(unit.denoiser):
+                keep(unit, _scored(unit))
+    rows = [
+        np.concatenate([_there(found[id(chunk), row]) for chunk in pairs.chunks])
+        for row in range(len(denoisers))
+    ]
+    return np.array(rows).reshape(len(denoisers), len(pairs), len(METRICS) + len(more))
 
 
-def _is_stackable(settings: Sequence[Filter]) -> bool:
-    return bool(settings) and settings[0].entry.stackable
+def is_portable(denoiser: Denoiser) -> bool:
+    """Whether a denoiser can be handed to another process."""
+    return isinstance(denoiser, Filter | NoisyInput) or hasattr(denoiser, "fingerprint")
 
 
-@dataclass(frozen=True, eq=False)
-class _Stack:
-    """Pictures side by side in the channels, (H, W, pictures · C): one call of OpenCV works on all."""
-
-    clean: FloatArray
-    noisy: FloatArray
-    pictures: int
-
-
-def _stacks(clean: FloatArray, noisy: FloatArray) -> Iterator[_Stack]:
-    step = max(1, _CHANNELS // clean.shape[3])
-    for start in range(0, len(clean), step):
-        part = slice(start, start + step)
-        yield _Stack(_side_by_side(clean[part]), _side_by_side(noisy[part]), len(clean[part]))
+def fingerprint(denoiser: Denoiser) -> str:
+    """What a denoiser's results depend on, in a line; empty where that is not known."""
+    if isinstance(denoiser, Filter):
+        return f"filter {denoiser.spec} OpenCV {cv2.__version__}"
+    if isinstance(denoiser, NoisyInput):
+        return denoiser.name
+    told: str = getattr(denoiser, "fingerprint", "")
+    return told
 
 
-def _side_by_side(pictures: FloatArray) -> FloatArray:
-    height, width = pictures.shape[1:3]
-    return np.ascontiguousarray(pictures.transpose(1, 2, 0, 3).reshape(height, width, -1))
+def unit_key(unit: Unit) -> str:
+    """The key of a unit's scores in a journal; empty where they cannot be told from others."""
+    told = fingerprint(unit.denoiser)
+    return key_of([unit.chunk.identity, told, str(unit.sigma), *unit.metrics]) if told else ""
 
 
-def _stacked_errors(stacks: Sequence[_Stack], settings: Sequence[Filter], sigma: float | None) -> Doubles:
-    sums = np.zeros(len(settings))
-    for stack in stacks:
-        for index, setting in enumerate(settings):
-            # All pictures have one size, so the error of the stack is the mean of theirs.
-            sums[index] += _error(stack.clean, setting(stack.noisy, sigma)) * stack.pictures
-    return sums
+def _known(journal: Journal, unit: Unit) -> Doubles | None:
+    key = unit_key(unit)
+    kept = journal.get(key) if key else None
+    if kept is None:
+        return None
+    scores = np.array(kept, np.float64)
+    return scores if scores.shape == (len(unit.chunk.ranks), len(unit.metrics)) else None
 
 
-def _errors(clean: FloatArray, noisy: FloatArray, settings: Sequence[Filter], sigma: float | None) -> Doubles:
-    sums = np.zeros(len(settings))
-    for picture, corrupted in zip(clean, noisy, strict=True):
-        for index, setting in enumerate(settings):
-            sums[index] += _error(picture, setting(corrupted, sigma))
-    return sums
+def _there(scores: Doubles | None) -> Doubles:
+    assert scores is not None
+    return scores
 
 
-def _error(clean: FloatArray, denoised: FloatArray) -> float:
-    """Mean squared error of a picture or a stack (H, W, C) clipped to [0, 1]."""
-    clipped = np.clip(denoised, 0, 1).reshape(len(clean), -1)
-    # OpenCV sums float32 differences in double precision, in one pass and without a temporary array.
-    return float(cv2.norm(clipped, clean.reshape(len(clean), -1), cv2.NORM_L2SQR)) / clean.size
+def _called(unit: Unit, where: str) -> str:
+    return f"{where}, {unit.denoiser.name}"
+
+
+def _scored(unit: Unit) -> Doubles:
+    """Scores (pictures, metrics) of a unit."""
+    clean, noisy = unit.chunk.read()
+    if isinstance(unit.denoiser, Stacking):
+        denoised = unit.denoiser.stack(noisy, unit.sigma)
+    else:
+        denoised = np.stack([unit.denoiser(picture, unit.sigma) for picture in noisy])
+    rows = [score(*pair, more=unit.more) for pair in zip(clean, denoised, strict=True)]
+    return np.array(rows, np.float64).reshape(len(clean), len(unit.metrics))

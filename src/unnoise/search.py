@@ -12,7 +12,6 @@ from unnoise.filters import FILTERS, Filter, grid
 from unnoise.pairs import Pairs
 from unnoise.results import BlurTable
 from unnoise.rounds import Round, Search, Setting, following
-from unnoise.scoring import Measured, Plan, run
 
 __all__ = [
     "BLUR",
@@ -25,6 +24,7 @@ __all__ = [
     "read_searches",
     "search",
 ]
+from unnoise.trials import Measured, Plan, run
 
 Log = Callable[[str], None]
 
