@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from _machine import introduce
 from unnoise.assessment import assess, open_journal, show_files
@@ -35,11 +36,13 @@ from unnoise.prepare import PrepareConfig, prepare
 from unnoise.recipes import LENGTHS, RECIPES
 from unnoise.report import RENDERERS
 from unnoise.run import Run
+from unnoise.scores import PSNR, Evaluation
 from unnoise.subjects import clean_pictures
 from unnoise.tables import results_text
 from unnoise.tiles import load_dataset
 from unnoise.train import train
 from unnoise.trainconfig import TrainConfig
+from unnoise.uncertainty import differences
 
 TESTED = 0.15
 """Part of the files that are the test, as an experiment has it."""
@@ -88,6 +91,23 @@ def trained(data: Path, run: Path, recipe: str, steps: int, threads: int | None)
     return run
 
 
+def worth(evaluation: Evaluation, recipe: str, chosen: npt.NDArray[np.bool_] | None = None) -> str:
+    """What the leak gains on the chosen pictures, or all."""
+    names = [each.name for each in evaluation.methods]
+    pair = [f"{recipe}-{LEAKING}", f"{recipe}-{CLEAN}"]
+    groups = None if chosen is None else np.where(chosen, 0, -1)
+    found = differences(
+        pair,
+        evaluation.scores[[names.index(name) for name in pair], :, PSNR],
+        evaluation.photographs,
+        groups=groups,
+    )[-1]
+    return (
+        f"{found.mean:+.3f} dB ({found.confidence:.0%} interval {found.low:+.3f} to {found.high:+.3f}, "
+        f"{found.photographs} photographs): {found.outcome}"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
@@ -130,14 +150,12 @@ def main() -> int:
     contenders = choose([str(run) for run in sorted(runs)], log=print)
     found = assess(subject, contenders, report, journal=journal, log=print)
     print(results_text(found.results, f"{test}, {NOISE}"))
+    seen = {photograph[name] for name in parts[LEAKING]}
+    leaked = np.array([photograph[name] in seen for name in found.evaluation.names])
     for recipe in options.recipes.split(","):
-        difference = found.results.difference(f"{recipe}-{LEAKING}", f"{recipe}-{CLEAN}")
-        if difference is not None:
-            print(
-                f"{recipe}: the leak is worth {difference.mean:+.3f} dB ({difference.confidence:.0%} "
-                f"interval {difference.low:+.3f} to {difference.high:+.3f}, "
-                f"{difference.photographs} photographs)"
-            )
+        print(f"{recipe}: the leak is worth {worth(found.evaluation, recipe)}")
+        for text, group in (("were seen", leaked), ("were not", ~leaked)):
+            print(f"  on photographs that {text} in training: {worth(found.evaluation, recipe, group)}")
     shown = show_files(report, found.results.samples)
     for name, render in RENDERERS.items():
         write_text(report / name, render(found.results, shown))
