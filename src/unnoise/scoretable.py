@@ -298,7 +298,7 @@ def _gap(results: Results, method: MethodResult) -> str:
         look += " cut"
     if not math.isfinite(found.high - found.low):
         return decibels(found.mean)
-    doubt = "can’t tell: " if found.outcome == "can't tell" else ""
+    doubt = "can’t tell:<br>" if found.outcome == "can't tell" else ""
     mean = place(found.mean)
     ends = f"--from:{min(mean, _LEADER):.1%};--to:{1 - max(mean, _LEADER):.1%}"
     return (
