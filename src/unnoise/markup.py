@@ -39,7 +39,7 @@ def as_db(value: float) -> str:
 
 def as_ssim(value: float) -> str:
     """``0.8123``."""
-    return f"{value:.4f}" if math.isfinite(value) else NONE
+    return f"{value:.4f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else NONE
 
 
 def as_few(value: float) -> str:

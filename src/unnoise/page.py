@@ -228,7 +228,7 @@ def _words(results: Results) -> str:
         ),
         ("edges", "How well outlines were kept: 1 is as sharp and as strong as in the clean picture."),
         (
-            "behind the leader, interval",
+            "against the leader, interval",
             "The same photographs were given to every method, so each is compared with the leader on "
             "every one "
             "of them. The interval says how far the mean difference could move with other photographs like "
@@ -261,7 +261,7 @@ def _words(results: Results) -> str:
             ),
         ]
     if not results.differences:
-        words = [each for each in words if not each[0].startswith("behind")]
+        words = [each for each in words if not each[0].startswith("against")]
     if not any(method.cost for method in results.methods):
         words = [each for each in words if not each[0].startswith("seconds")]
     if all(math.isnan(method.edges) for method in results.methods):

@@ -36,7 +36,7 @@ def render_markdown(results: Results) -> str:
         _list([*results.notes, *findings.training_notes(results)]),
     ]
     if results.differences:
-        parts += ["## Behind the leader", *_differences(results)]
+        parts += ["## Against the leader", *_differences(results)]
     if results.groups and results.dataset is None:
         parts += ["## Noise by noise: PSNR in dB, SSIM", _noise_table(results)]
     if experiment:
@@ -84,10 +84,9 @@ def _material(results: Results) -> str:
         noises = ", ".join(filter(None, shown.noises))
         clipped = "clipped" if shown.clipped else "not clipped"
         added = f"noise {_plain(noises)}, {clipped}" if noises else "real noise"
-        return (
-            f"{count(shown.pictures, 'picture')} of {count(shown.photographs, 'photograph')} from "
-            f"{_plain(shown.where)}, scored whole; {added}."
-        )
+        alike = shown.photographs == shown.pictures
+        of = "" if alike else f" of {count(shown.photographs, 'photograph')}"
+        return f"{count(shown.pictures, 'picture')}{of} from {_plain(shown.where)}, scored whole; {added}."
     if results.dataset is None:
         return ""
     info = results.dataset
@@ -109,8 +108,8 @@ def _material(results: Results) -> str:
 def render_csv(results: Results) -> str:
     """A line a method, the best first; plain numbers, empty where there is none.
 
-    ``ratio`` is to the baseline, ``behind`` to the leader. Columns ``mse_group_1``, ``psnr_group_1`` and
-    so on hold the colour groups, or the noises.
+    ``ratio`` is to the baseline, ``to_leader`` the difference to the leader. Columns ``mse_group_1``,
+    ``psnr_group_1`` and so on hold the colour groups, or the noises.
     """
     groups = range(len(results.groups))
     first = findings.leader(results)
@@ -121,7 +120,7 @@ def render_csv(results: Results) -> str:
     for method in findings.order(results):
         by_group = {score.group: score for score in method.groups}
         got, cost = method.training, method.cost
-        behind = results.difference(method.name, first.name) if first else None
+        ahead = results.difference(method.name, first.name) if first else None
         values = {
             "name": printable(method.name),
             "label": printable(method.label),
@@ -136,10 +135,10 @@ def render_csv(results: Results) -> str:
             "ms_ssim": _known(method.ms_ssim),
             "edges": _known(method.edges),
             "perceptual": method.perceptual,
-            "behind": behind.mean if behind else None,
-            "behind_low": behind.low if behind else None,
-            "behind_high": behind.high if behind else None,
-            "outcome": behind.outcome if behind else None,
+            "to_leader": ahead.mean if ahead else None,
+            "to_leader_low": ahead.low if ahead else None,
+            "to_leader_high": ahead.high if ahead else None,
+            "outcome": ahead.outcome if ahead else None,
             "seconds_per_megapixel": cost.seconds if cost else None,
             "cpu_seconds_per_megapixel": cost.cpu_seconds if cost else None,
             "megabytes_per_megapixel": cost.megabytes if cost else None,
@@ -186,9 +185,9 @@ _CSV = (
     "ms_ssim",
     "edges",
     "perceptual",
-    "behind",
-    "behind_low",
-    "behind_high",
+    "to_leader",
+    "to_leader_low",
+    "to_leader_high",
     "outcome",
     "seconds_per_megapixel",
     "cpu_seconds_per_megapixel",
@@ -213,17 +212,21 @@ def _score_table(results: Results) -> str:
     """The main table; columns that no method has anything for are left out."""
     methods = findings.order(results)
     baseline = results.method(results.baseline)
-    columns: dict[str, Callable[[MethodResult], str]] = {
+    errors: dict[str, Callable[[MethodResult], str]] = {
         "MSE": lambda m: as_mse(m.mse),
         f"× {'tuned blur' if baseline.name == 'gaussian-blur' else baseline.label}": lambda m: times(
             results.ratio(m)
         ),
+    }
+    quality: dict[str, Callable[[MethodResult], str]] = {
         "PSNR": lambda m: as_db(m.psnr),
         "PSNR of mean MSE": lambda m: as_db(m.psnr_of_mean_mse),
         "SSIM": lambda m: as_ssim(m.ssim),
         "MS-SSIM": lambda m: as_ssim(m.ms_ssim),
         "edges": lambda m: as_ssim(m.edges),
         "perceptual": lambda m: NONE if m.perceptual is None else as_ssim(m.perceptual),
+    }
+    effort: dict[str, Callable[[MethodResult], str]] = {
         "s/MP": lambda m: as_few(m.cost.seconds) if m.cost else NONE,
         "MB/MP": lambda m: as_few(m.cost.megabytes) if m.cost and m.cost.megabytes is not None else NONE,
         "parameters": lambda m: as_whole(m.parameters),
@@ -231,6 +234,8 @@ def _score_table(results: Results) -> str:
         "epochs": lambda m: number(m.training.epochs) if m.training else NONE,
         "minutes": lambda m: number(m.training.minutes) if m.training else NONE,
     }
+    first = errors | quality if results.program == "experiment" else quality | errors
+    columns = first | effort
     shown = {name: show for name, show in columns.items() if any(show(method) != NONE for method in methods)}
     rows = [
         [f"{method.label} ({method.kind})", *(show(method) for show in shown.values())] for method in methods

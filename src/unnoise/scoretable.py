@@ -105,7 +105,7 @@ def _caption(results: Results) -> str:
     if first and any(results.difference(m.name, first.name) for m in results.methods):
         confidence = results.differences[0].confidence
         parts.append(
-            f"Behind the leader: the mean difference in PSNR to {text(first.label)} over the "
+            f"Against the leader: the mean difference in PSNR to {text(first.label)} over the "
             f"photographs, with "
             f"its {confidence * 100:g}\N{NO-BREAK SPACE}% interval; the bar goes from the leader's line "
             f"to the mean."
@@ -170,7 +170,7 @@ def _columns(results: Results) -> Iterator[_Column]:
         yield of_mean
     else:
         yield _Column(
-            "behind the leader, dB", "", lambda m: _behind(results, m), lambda m: _gap(results, m), True
+            "against the leader, dB", "", lambda m: _behind(results, m), lambda m: _gap(results, m), True
         )
         yield _seconds()
         yield from _noises(results)
@@ -185,7 +185,7 @@ def _columns(results: Results) -> Iterator[_Column]:
     )
     if experiment:
         yield _Column(
-            "behind the leader, dB", "", lambda m: _behind(results, m), lambda m: _gap(results, m), True
+            "against the leader, dB", "", lambda m: _behind(results, m), lambda m: _gap(results, m), True
         )
         yield _seconds("cost")
     else:
@@ -298,7 +298,7 @@ def _gap(results: Results, method: MethodResult) -> str:
         look += " cut"
     if not math.isfinite(found.high - found.low):
         return decibels(found.mean)
-    doubt = "can’t tell: " if found.outcome == "can't tell" else ""
+    doubt = "can’t tell:<br>" if found.outcome == "can't tell" else ""
     mean = place(found.mean)
     ends = f"--from:{min(mean, _LEADER):.1%};--to:{1 - max(mean, _LEADER):.1%}"
     return (

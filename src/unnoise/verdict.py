@@ -118,23 +118,24 @@ def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: M
 
 def _level(results: Results, best: MethodResult, chosen: MethodResult, level: Sequence[MethodResult]) -> str:
     leaders = [best, *level]
-    # The one to use is named, however many there are.
-    first = [best, *(m for m in level if m == chosen), *(m for m in level if m != chosen)]
-    names = [method.label for method in first]
-    if len(names) > 4:
-        names = [*names[:3], f"{spelt(len(names) - 3)} more"]
     nearest = results.difference(best.name, level[0].name)
-    sure = f" ({decibels(nearest.mean)} dB, {interval(nearest)})" if nearest and len(level) == 1 else ""
-    text = f"{listed(names)} lead and can't be told apart{sure}"
-    others = [_seconds(m) / _seconds(chosen) for m in leaders if m.cost and m != chosen]
-    if not chosen.cost or not others:
-        return f"{text}: {'either' if len(leaders) == 2 else 'any'} of them will do."
-    if min(others) >= _MUCH:
-        pace = f"which is {_factor(others[0])} as quick" if len(leaders) == 2 else "by far the quickest"
-        return f"{text}: use {called(chosen)}, {pace}."
-    if chosen == best:
-        return f"{text}: use {called(chosen)}, as none of them is much quicker."
-    return f"{text}: use {called(chosen)}, one of the quickest."
+    gap = f" ({findings.plain(abs(nearest.mean))} dB between them, {interval(nearest)})" if nearest else ""
+    gap = gap if len(level) == 1 else ""
+    others = [method for method in leaders if method != chosen]
+    pace = [_seconds(method) / _seconds(chosen) for method in others if method.cost]
+    if not chosen.cost or not pace:
+        will = "either" if len(level) == 1 else "any"
+        return f"{_named(leaders)} lead and can't be told apart{gap}: {will} of them will do."
+    if min(pace) >= _MUCH:
+        reason = f"it is {_factor(pace[0])} as quick" if len(pace) == 1 else "it is by far the quickest"
+    else:
+        reason = "none is much quicker" if chosen == best else "it is among the quickest"
+    return f"use {called(chosen)}: {_named(others, 'it')} can't be told apart{gap}, and {reason}."
+
+
+def _named(methods: Sequence[MethodResult], *first: str) -> str:
+    names = [*first, *(method.label for method in methods)]
+    return listed(names if len(names) < 6 else [*names[:4], f"{spelt(len(names) - 4)} more"])
 
 
 def called(method: MethodResult) -> str:
