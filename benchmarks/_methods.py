@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Literal, Protocol
 
 import cv2
 
-from cbm3d import FloatArray, cbm3d
 from cbsd68 import crops
 from unnoise import noise
 from unnoise.denoiser import Network, load
 from unnoise.errors import ConfigError, MissingExtra, NetworkError
-from unnoise.filters import Denoiser, Filter
+from unnoise.filters import FILTERS, Denoiser, Filter, parse
 from unnoise.pairs import of_pictures
 from unnoise.runtime import BACKENDS, FLOAT32
 from unnoise.search import available, search
@@ -99,30 +97,19 @@ class FilterMethod:
 
 @dataclass(frozen=True)
 class Cbm3d:
-    """Block matching and 3D filtering of colour pictures: a method, and its denoiser as well."""
+    """Block matching and 3D filtering of colour pictures, where the package bm3d is installed."""
 
     label: str = "CBM3D"
     kind: Kind = "filter"
 
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return self.label
-
-    def open(self, sigma: float, threads: int) -> Cbm3d:  # noqa: ARG002 - the package has its own threads
-        """See :class:`Method`."""
-        return self
-
-    def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
-        """See :class:`unnoise.filters.Denoiser`; sigma must be told."""
-        if sigma is None:
-            raise ConfigError("CBM3D must be told sigma", hint="Give the noise's standard deviation.")
-        return cbm3d(noisy, sigma)
+    def open(self, sigma: float, threads: int) -> Filter:  # noqa: ARG002 - it is told sigma when it is called
+        """See :class:`Method`; the package has its own threads."""
+        return parse("bm3d")
 
     @staticmethod
     def is_installed() -> bool:
         """Whether a person who may use it has installed it."""
-        return importlib.util.find_spec("bm3d") is not None
+        return FILTERS["bm3d"].is_available
 
 
 def networks(names: Sequence[str], kind: Kind, backends: Sequence[str]) -> list[NetworkMethod]:
