@@ -21,6 +21,7 @@ from unnoise.journal import Journal
 from unnoise.methods import choose
 from unnoise.metrics import METRICS, psnr_of_mse, ssim
 from unnoise.pairs import of_pictures, of_split
+from unnoise.prepare import PrepareConfig, prepare
 from unnoise.results import Results
 from unnoise.search import BLUR
 from unnoise.tiles import Dataset, load_dataset, packed_path
@@ -159,6 +160,33 @@ def test_filters_are_chosen_on_validation_tiles_and_judged_on_test_tiles(mislead
     assert judged[BLUR].mse > test.min()
     assert judged[BLUR].settings == found.searches[0].best.filter.settings_text
     assert judged["median"].tiles == len(misleading.split("test"))
+
+
+def test_searches_are_kept_beside_the_data_set_which_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny_dataset.build(tmp_path)
+    first = compare(made, ["median"], workers=1)
+    (file,) = (made.path / "searches").iterdir()
+    assert file.name.startswith("median-")
+    lines: list[str] = []
+    monkeypatch.setattr("unnoise.search.run", None)
+    assert compare(made, ["median"], workers=1, log=lines.append).searches == first.searches
+    assert any("as found before" in line for line in lines)
+    source = tmp_path / "source"
+    again = prepare(
+        PrepareConfig((source,), made.path, tile=32, group_by="(.+)", overwrite=True), progress=False
+    )
+    assert not (again.path / "searches").exists()
+
+
+def test_the_terms_of_bm3d_are_said_where_it_is_named_with_its_spelling(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unnoise.filters.require", lambda _: None)
+    lines: list[str] = []
+    assert choose(["bm3d:"], dataset, log=lines.append) == [parse("bm3d")]
+    assert lines == ["note: bm3d: the package bm3d may be used for non-commercial purposes only"]
 
 
 def test_a_filter_whose_packages_are_missing_is_left_out_and_named(

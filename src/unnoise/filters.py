@@ -206,7 +206,12 @@ FILTERS: dict[str, FilterEntry] = {
         {
             "radius": Parameter((1, 2, 3, 4), 2, "px", minimum=1, open_high=True),
             "contrast": Parameter(
-                (12.5, 25.0, 50.0, 100.0), 25.0, "8-bit units", minimum=0.1, open_low=True, open_high=True
+                (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0),
+                28.0,
+                "8-bit units",
+                minimum=0.1,
+                open_low=True,
+                open_high=True,
             ),
         },
         search_pixels=256 * _TILES,
@@ -216,7 +221,12 @@ FILTERS: dict[str, FilterEntry] = {
         "anisotropic diffusion",
         {
             "contrast": Parameter(
-                (12.5, 25.0, 50.0, 100.0), 50.0, "8-bit units", minimum=0.1, open_low=True, open_high=True
+                (10.0, 14.0, 20.0, 28.0, 40.0, 56.0, 80.0),
+                40.0,
+                "8-bit units",
+                minimum=0.1,
+                open_low=True,
+                open_high=True,
             ),
             "steps": Parameter((2, 4, 8, 12, 16, 20), 4, minimum=1, open_high=True),
         },
@@ -262,13 +272,20 @@ FILTERS: dict[str, FilterEntry] = {
         selfsimilar.nlm,
         "non-local means",
         {
+            # Not coarser: a wider search wants a smaller h, and with both wrong a search would not get away.
             "h": Parameter(
-                (5.0, 10.0, 20.0, 40.0, 80.0), 20.0, "8-bit units", minimum=0.1, open_low=True, open_high=True
+                (7.0, 10.0, 14.0, 20.0, 28.0, 40.0, 56.0),
+                20.0,
+                "8-bit units",
+                minimum=0.1,
+                open_low=True,
+                open_high=True,
             ),
             # 1 would compare single pixels, which is no non-local means.
             "template": Parameter((3, 5, 7), 3, "px", odd=True, minimum=1, open_high=True),
-            # 49 nearly span the article's tiles, and on photographs of any size 21 did best.
-            "search": Parameter((7, 11, 21, 35, 49), 21, "px", odd=True, minimum=1, open_low=True),
+            "search": Parameter(
+                (7, 11, 21, 35), 21, "px", odd=True, minimum=3, open_low=True, open_high=True
+            ),
         },
         search_pixels=48 * _TILES,
     ),

@@ -57,6 +57,10 @@ def bilateral(
     return np.asarray(cv2.bilateralFilter(noisy, ksize, colour / SIGMA_SCALE, space), np.float32)
 
 
+_STRIP = 2**16
+"""Pixels that are worked on at once."""
+
+
 def guided(noisy: FloatArray, _level: float | None, *, radius: int, contrast: float) -> FloatArray:
     """Guided filter with the picture as its own guide: in every square a linear function of its colours.
 
@@ -69,6 +73,18 @@ def guided(noisy: FloatArray, _level: float | None, *, radius: int, contrast: fl
         contrast: standard deviation, 8-bit units; squares that vary less become their mean. The paper's
             epsilon is its square.
     """
+    height, width, _ = noisy.shape
+    reach = 2 * radius
+    step = max(1, _STRIP // width)
+    strips = []
+    for top in range(0, height, step):  # covariances of a whole photograph would take gigabytes
+        above = min(top, reach)
+        strip = _guided(noisy[top - above : top + step + reach], radius, contrast)
+        strips.append(strip[above : above + min(step, height - top)])
+    return np.concatenate(strips)
+
+
+def _guided(noisy: FloatArray, radius: int, contrast: float) -> FloatArray:
     height, width, channels = noisy.shape
     side = 2 * radius + 1
     inside = _box(np.ones((height, width, 1), np.float32), side)
