@@ -19,6 +19,7 @@ Matrix = npt.NDArray[np.float64]
 LEAST_CORRELATION = 0.5
 """Of what two pictures share; unrelated ones reach 0.15, the same photograph at another size 0.7 to 1."""
 
+_GOOD = 0.9
 _LEAST_PIXELS = 600  # of the pictures in small
 _LEAST_INLIERS = 6
 _ALIKE = 0.8  # cosine of two descriptors
@@ -66,21 +67,24 @@ def register(first: Fingerprint, second: Fingerprint, *, mirror: bool = False) -
     if min(len(ours), len(theirs)) < _LEAST_INLIERS:
         return None
     likeness = normalised(first.descriptors) @ normalised(descriptors).T
-    matrix = _suggested(ours, theirs, likeness)
-    if matrix is not None:
-        matrix = _refined(ours, theirs, likeness, matrix)
-    if matrix is None or not _plausible(matrix):
-        return None
-    matrix = _rescaled(matrix, first.scale, second.scale)
-    overlap, of_larger = _shared(matrix, first, second)
     small = second.small[:, ::-1] if mirror else second.small
-    correlation = _agreement(
-        first.small,
-        small,
-        _rescaled(matrix, first.small.shape[1] / first.width, small.shape[1] / second.width),
-    )
-    if correlation < LEAST_CORRELATION:
+    matrix, correlation = None, 0.0
+    suggested = _suggested(ours, theirs, likeness)
+    # The map by more features is better mostly, not always, and needless where the first is good.
+    for refine in (False, True):
+        if suggested is None or correlation > _GOOD:
+            break
+        tried = _refined(ours, theirs, likeness, suggested) if refine else suggested
+        if tried is None or not _plausible(tried):
+            continue
+        tried = _rescaled(tried, first.scale, second.scale)
+        in_small = _rescaled(tried, first.small.shape[1] / first.width, small.shape[1] / second.width)
+        agreement = _agreement(first.small, small, in_small)
+        if agreement > correlation:
+            matrix, correlation = tried, agreement
+    if matrix is None or correlation < LEAST_CORRELATION:
         return None
+    overlap, of_larger = _shared(matrix, first, second)
     if mirror:
         matrix = matrix * [[-1], [1]] + [[0, 0, second.width - 1], [0, 0, 0]]
     return Registration(matrix, overlap, of_larger, correlation)
