@@ -70,9 +70,7 @@ class Fingerprint:
     small: Bytes
 
 
-def fingerprint(
-    pixels: npt.NDArray[np.uint8] | Floats, size: tuple[int, int] | None = None
-) -> Fingerprint:
+def fingerprint(pixels: npt.NDArray[np.uint8] | Floats, size: tuple[int, int] | None = None) -> Fingerprint:
     """Look for what a picture is recognised by.
 
     Args:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from unnoise.contactsheet import save_sheet
 from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.journal import Journal, key_of
@@ -27,16 +29,18 @@ SCORED = "scored"
 _LISTED = 20
 
 
-def leaks(
+def check(
     subject: Subject,
     texts: Sequence[str],
     *,
     tuned: bool,
+    sheet: Path | None = None,
+    allow: bool = False,
     journal: Journal | None = None,
     workers: int | None = None,
     log: Log = lambda _: None,
 ) -> tuple[Leak, ...]:
-    """Pictures that are scored, and that filters were tuned or networks trained on.
+    """Refuse pictures that are scored, and that filters were tuned or networks trained on.
 
     What a run was trained on is known where its data set still is. A data set's own test tiles are not looked
     at again: `unnoise prepare` did that.
@@ -45,70 +49,79 @@ def leaks(
         subject: what is scored.
         texts: the methods, as a person named them; folders of runs are looked at.
         tuned: whether filters are searched on the pictures to tune on.
+        sheet: where a picture of the pairs is drawn before they are refused.
+        allow: give them back instead of refusing them.
         journal: keeps the answer.
         workers: processes; None takes one a core.
         log: takes a line of text for people.
 
     Returns:
-        The first of each is what is scored; sorted by name.
+        The first of each is what is scored.
+
+    Raises:
+        DataError: there are some, and they are not allowed; the message lists them.
     """
     journal = journal or Journal()
     found: list[Leak] = []
+    drawn: list[Leak] = []
+    paths: dict[str, Path] = {}
     with tempfile.TemporaryDirectory(prefix="unnoise-known-") as scratch:
         scored: dict[str, Path] = {}
-        others = _others(subject, texts, tuned=tuned, log=log)
-        for role, key, pictures in others:
-            if not scored:
-                scored = _scored(subject, Path(scratch) / SCORED)
-            kept_as = key_of(["leaks", role, key, *(content(path) for path in scored.values())])
-            kept = journal.get(kept_as)
-            if kept is None:
-                log(f"looking for what is scored in what {role}")
-                theirs = pictures(Path(scratch) / f"other{len(found)}")
+        for number, other in enumerate(_others(subject, texts, tuned=tuned, log=log)):
+            scored = scored or _scored(subject, Path(scratch) / SCORED)
+            key = key_of(["leaks", other.role, other.key, *(content(path) for path in scored.values())])
+            if journal.get(key) is None:
+                log(f"looking for what is scored in what is {other.role}")
+                theirs = other.pictures(Path(scratch) / str(number))
                 count = workers or available_cores()
-                made = leaks_between(scored, theirs, splits=(SCORED, role), workers=count)
-                kept = [asdict(each) for each in made]
-                journal.keep(kept_as, kept)
-                kept = journal.get(kept_as)
-            found += decode(tuple[Leak, ...], kept)
+                made = leaks_between(scored, theirs, splits=(SCORED, other.role), workers=count)
+                journal.keep(key, [asdict(each) for each in made])
+                # The sets may share names.
+                drawn += [replace(each, second=f"{other.name}/{each.second}") for each in made]
+                paths |= {f"{other.name}/{each.second}": theirs[each.second] for each in made}
+            found += decode(tuple[Leak, ...], journal.get(key))
+        if drawn and sheet is not None and not allow:
+            save_sheet(drawn, {**paths, **scored}, sheet)
+    if found and not allow:
+        raise _refusal(found, sheet)
     return tuple(found)
 
 
-def refuse(found: Sequence[Leak], sheet: Path | None = None) -> None:
-    """Refuse leaks, if there are any.
-
-    Args:
-        found: what :func:`leaks` gave.
-        sheet: a picture of the pairs, if there is one.
-
-    Raises:
-        DataError: there are some; the message lists them.
-    """
-    if not found:
-        return
+def _refusal(found: Sequence[Leak], sheet: Path | None) -> DataError:
     listed = "; ".join(
-        f"{each.first} and {each.second} ({each.splits[1]}): {each.kind}, {each.overlap:.0%}"
+        f"{each.first} and {each.second} ({each.splits[1]}): {each.kind}, {each.overlap:.0%} of the smaller"
         for each in found[:_LISTED]
     )
     more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    shown = f" {sheet} shows them." if sheet else ""
-    raise DataError(
-        f"{len(found)} pairs of pictures show the same, one of them scored, the other tuned or trained on: "
-        f"{listed}{more}.{shown}",
+    shown = f" {sheet} shows them." if sheet and sheet.exists() else ""
+    return DataError(
+        f"{len(found)} pair{'' if len(found) == 1 else 's'} of pictures show the same, one of them scored, "
+        f"the other tuned or trained on: {listed}{more}.{shown}",
         hint="Leave them out of one of the two, or say --allow-leaks: the report then says so.",
     )
 
 
-_Pictures = Callable[[Path], Mapping[str, Path]]
+@dataclass(frozen=True)
+class _Other:
+    """Pictures that something was done with.
+
+    Attributes:
+        name: of their folder or run.
+        role: what was done with them.
+        key: tells them from others.
+        pictures: name -> file; takes a folder for those that must be made.
+    """
+
+    name: str
+    role: str
+    key: str
+    pictures: Callable[[Path], Mapping[str, Path]]
 
 
-def _others(
-    subject: Subject, texts: Sequence[str], *, tuned: bool, log: Log
-) -> Iterator[tuple[str, str, _Pictures]]:
-    """What was done with pictures, a text that tells them from others, and the pictures."""
+def _others(subject: Subject, texts: Sequence[str], *, tuned: bool, log: Log) -> Iterator[_Other]:
     if tuned and subject.tuned_on is not None and subject.pictures is not None:
-        files = subject.tuned_on
-        yield "filters are tuned on", subject.pictures.tuned_sha256, lambda _: files
+        files, name = subject.tuned_on, Path(subject.pictures.tuned_on).name
+        yield _Other(name, "tuned on", subject.pictures.tuned_sha256, lambda _: files)
     own = subject.dataset.path.resolve() if subject.dataset else None
     for text in texts:
         data = trained_on(Path(text))
@@ -119,11 +132,9 @@ def _others(
         except DataError:
             log(f"{text} was trained on {data}, which is not there: not looked for what is scored in it")
             continue
-        yield (
-            f"{Path(text).name} was trained on",
-            content(data / MANIFEST_NAME),
-            lambda folder, dataset=dataset: _mosaics(dataset, ("train", "valid"), folder),  # type: ignore[misc]
-        )
+        name = Path(text).name
+        pictures = partial(_mosaics, dataset, ("train", "valid"))
+        yield _Other(name, f"trained on by {name}", content(data / MANIFEST_NAME), pictures)
 
 
 def trained_on(run: Path) -> Path | None:
@@ -173,4 +184,3 @@ def mosaics(dataset: Dataset, splits: Sequence[str]) -> Iterator[tuple[str, npt.
         for row, x, y in tiles:
             picture[y - top : y - top + side, x - left : x - left + side] = arrays[split][row]
         yield source, picture
-

@@ -62,7 +62,9 @@ def register(first: Fingerprint, second: Fingerprint, *, mirror: bool = False) -
     ours, theirs = first.features, second.features
     descriptors = second.descriptors
     if mirror:
-        theirs = theirs * np.float32([-1, 1, 1, -1]) + np.float32([second.width / second.scale - 1, 0, 0, 180])
+        theirs = theirs * np.float32([-1, 1, 1, -1]) + np.float32(
+            [second.width / second.scale - 1, 0, 0, 180]
+        )
         descriptors = mirrored(descriptors)
     if min(len(ours), len(theirs)) < _LEAST_INLIERS:
         return None

@@ -15,7 +15,7 @@ from unnoise.methods import Tuning
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs, content
 from unnoise.results import PicturesInfo
-from unnoise.tiles import SEARCHES_FOLDER, Dataset
+from unnoise.tiles import SEARCHES_FOLDER, Dataset, Leak
 
 _CROPS, _CROP = 64, 128
 """Pictures to search on are cut down to so many squares of so many pixels: a search tries much."""
@@ -40,6 +40,16 @@ class Subject:
     pictures: PicturesInfo | None = None
     files: Mapping[str, Path] | None = None
     tuned_on: Mapping[str, Path] | None = None
+
+    def with_leaks(self, leaks: tuple[Leak, ...]) -> Subject:
+        """The same, knowing what of it was tuned or trained on."""
+        if not leaks:
+            return self
+        if self.pictures is not None:
+            return replace(self, pictures=replace(self.pictures, leaks=leaks))
+        assert self.dataset is not None
+        info = replace(self.dataset.info, leaks=(*self.dataset.info.leaks, *leaks))
+        return replace(self, dataset=replace(self.dataset, info=info))
 
     def searches(self, output: Path | None) -> Path | None:
         """The folder in which searches are kept: a data set's own, else one in the output folder."""

@@ -65,6 +65,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for report.html and all scores. Killed at any point, the same command goes on.",
 )
+@click.option(
+    "--allow-leaks",
+    is_flag=True,
+    help="Score although pictures that are scored were tuned or trained on; the report says so.",
+)
 @click.option("--perceptual", is_flag=True, help="Score by HaarPSI, too, which follows people's opinion.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a core]")
 @click.option("--overwrite", is_flag=True, help="Replace another evaluation in the output folder.")
@@ -76,6 +81,7 @@ def evaluate(
     overwrite: bool,
     denoisers: tuple[str, ...],
     perceptual: bool,
+    allow_leaks: bool,
     **options: Any,
 ) -> None:
     """Score networks and filters on the same noisy pixels: a data set's tiles, or whole pictures.
@@ -84,6 +90,8 @@ def evaluate(
     """
     from unnoise import scores, tables
     from unnoise.assessment import assess, open_journal
+    from unnoise.filters import FILTERS
+    from unnoise.known import check
     from unnoise.methods import choose
     from unnoise.metrics import ON_DEMAND
 
@@ -93,9 +101,21 @@ def evaluate(
         "perceptual": perceptual,
         **{name: _plain(value) for name, value in options.items()},
     }
-    command = _command(denoisers, output, {**options, "perceptual": perceptual})
+    command = _command(denoisers, output, {**options, "allow_leaks": allow_leaks, "perceptual": perceptual})
     journal = None if output is None else open_journal(output, asked, overwrite=overwrite)
     progress = not is_quiet()
+    subject = subject.with_leaks(
+        check(
+            subject,
+            denoisers,
+            tuned=any(name in FILTERS for name in denoisers),
+            sheet=None if output is None else output / "leaks.png",
+            allow=allow_leaks,
+            journal=journal,
+            workers=workers,
+            log=note,
+        )
+    )
     contenders = choose(
         denoisers,
         len(subject.pairs),
@@ -175,9 +195,9 @@ def _command(denoisers: Sequence[str], output: Path | None, options: dict[str, A
     if options["data"] is not None:
         parts.append(str(options["data"]))
     for name, value in options.items():
-        if name == "data" or value is None or value == () or (name in ("seed", "perceptual") and not value):
+        if name == "data" or value is None or value == () or value is False or (name == "seed" and not value):
             continue
-        option = "--noise" if name == "noises" else f"--{name}"
+        option = "--noise" if name == "noises" else f"--{name.replace('_', '-')}"
         if name == "noises":
             parts += [part for each in value for part in (option, each)]
         elif value is True:
