@@ -110,8 +110,8 @@ def refusal(leaks: Sequence[Leak], paths: Mapping[str, Path], output: Path) -> D
     more = "; ..." if len(leaks) > _MOST_NAMED else ""
     return DataError(
         f"{pairs} that would be in different splits show the same, see {sheet}: {named}{more}",
-        hint="Take such files for one photograph with --join-leaks (recommended), or keep them apart and have "
-        "that recorded with --allow-leaks.",
+        hint="Take such files for one photograph with --join-leaks (recommended), or keep and record them "
+        "with --allow-leaks.",
     )
 
 
