@@ -9,9 +9,9 @@ Four parts; `--parts` takes some of them:
   different photographs are listed and drawn (`--sheet`): whether they show the same wall no name tells.
 - copies: of 200 of these files, looked for among all of them.
 - others: folders of photographs that should hold nothing twice; what is found is listed, and drawn.
-- time: thousands of crops of 448×448 pixels, cut side by side from photographs, each stretched and darkened or
-  brightened a little; beside half of them lies one that was cut elsewhere, over them. Pairs that share at least
-  a tenth are counted here as well.
+- time: thousands of pictures of 448×448 pixels. Half of them are cells of photographs, side by side; to each
+  comes a crop that lies over it in part, stretched and of another brightness. Pairs that share a tenth are
+  counted here as well.
 
 The names' four numbers are row, column, height and width; that was found by laying crops over each other.
 Names with two numbers are tiles of a grid, which share nothing.
@@ -39,8 +39,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from _machine import introduce
 
+from _machine import introduce
 from unnoise.contactsheet import save_sheet
 from unnoise.grouping import group_files
 from unnoise.leaks import Match, find_leaks, leaks_between
@@ -165,12 +165,16 @@ def overlaps(options: Options) -> None:
     if not files:
         return
     boxes = {file.source: box_of(file.path.stem) for file in files}
-    truth, apart = {}, set()
+    truth: dict[tuple[str, str], float] = {}
+    apart: set[tuple[str, str]] = set()
     for one, other in itertools.combinations(sorted(boxes), 2):
         (mine, ours), (yours, theirs) = boxes[one], boxes[other]
         if mine and mine == yours:
             part = shared(ours, theirs) if ours and theirs else 0.0
-            (truth.__setitem__((one, other), part) if part else apart.add((one, other)))
+            if part:
+                truth[one, other] = part
+            else:
+                apart.add((one, other))
     matches = look(files, options)
     found = {pair(each.first, each.second): each for each in matches}
     print(f"{len(truth)} pairs of crops of one photograph share something, {len(apart)} nothing")
@@ -181,7 +185,9 @@ def overlaps(options: Options) -> None:
     off = [abs(found[key].overlap - part) for key, part in truth.items() if key in found]
     print(f"the overlap that is told differs by {np.mean(off):.3f} on average, {max(off):.3f} at most")
     false = [key for key in found if key in apart]
-    print(f"false by their names (one photograph, nothing shared): {len(false)} of {len(found)} found {false}")
+    print(
+        f"false by their names (one photograph, nothing shared): {len(false)} of {len(found)} found {false}"
+    )
     group = group_files(boxes, None).group
     untold = [each for key, each in found.items() if key not in truth and key not in apart]
     same = [each for each in untold if group[each.first] == group[each.second]]
@@ -199,7 +205,7 @@ def overlaps(options: Options) -> None:
 
 def jpeg(pixels: Pixels, quality: int = 60) -> Pixels:
     _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
+    return decode(data.tobytes())
 
 
 def scaled(pixels: Pixels, factor: float = 0.8) -> Pixels:
@@ -214,7 +220,7 @@ def cropped(pixels: Pixels, part: float = 0.7) -> Pixels:
 
 
 def brighter(pixels: Pixels, by: float) -> Pixels:
-    return np.clip(np.rint(pixels * (1 + by)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(pixels * (1 + by)), 0, 255), np.uint8)
 
 
 CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
@@ -266,9 +272,9 @@ def copies(options: Options) -> None:
         found = {leak.first for leak in leaks if leak.first.split(": ", 1)[1] == leak.second}
         print(f"{name}: {len(found)} of {len(row)}", flush=True)
         if row is made:
-            for change in changes:
-                some = [key for key in row if key.startswith(change)]
-                print(f"  {change}: {sum(key in found for key in some)} of {len(some)}")
+            for way in changes:
+                some = [key for key in row if key.startswith(way)]
+                print(f"  {way}: {sum(key in found for key in some)} of {len(some)}")
         missed = [key for key in row if key not in found]
         print("".join(f"  missed: {key}\n" for key in missed[:8]), end="", flush=True)
 
@@ -320,13 +326,12 @@ def pieces(files: Sequence[SourceFile], count: int, folder: Path, rng: np.random
             break
         gain = rng.uniform(0.85, 1.15)
         made.append(Piece(path, (x, y, side, side), gain, folder / f"{len(made):05}.jpg"))
-        if rng.random() < 1.0:
-            wide, high = (int(value) for value in rng.integers(int(0.8 * side), int(1.3 * side), 2))
-            wide, high = min(wide, width), min(high, height)
-            left = int(np.clip(x + rng.integers(-side // 2, side // 2), 0, width - wide))
-            top = int(np.clip(y + rng.integers(-side // 2, side // 2), 0, height - high))
-            gain = rng.uniform(0.85, 1.15)
-            made.append(Piece(path, (left, top, wide, high), gain, folder / f"{len(made):05}.jpg"))
+        wide, high = (int(value) for value in rng.integers(int(0.8 * side), int(1.3 * side), 2))
+        wide, high = min(wide, width), min(high, height)
+        left = int(np.clip(x + rng.integers(-side // 2, side // 2), 0, width - wide))
+        top = int(np.clip(y + rng.integers(-side // 2, side // 2), 0, height - high))
+        gain = rng.uniform(0.85, 1.15)
+        made.append(Piece(path, (left, top, wide, high), gain, folder / f"{len(made):05}.jpg"))
     return made[:count]
 
 

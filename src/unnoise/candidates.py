@@ -9,6 +9,7 @@ and enlarged by so much, moved there; suggestions that agree are counted (a Houg
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -93,10 +94,10 @@ def _chunks(pairs: Integers, shelf: Shelf) -> list[tuple[int, int]]:
     """Ranges of the pairs that share no first picture, of about equal size."""
     starts = np.searchsorted(pairs, shelf.codes * int(shelf.codes[-1]))
     chunks, first = [], 0
-    for start, following in zip(starts[:-1], starts[1:], strict=True):
+    for start, following in itertools.pairwise(starts.tolist()):
         if following - first > _CHUNK and start > first:
-            chunks.append((first, int(start)))
-            first = int(start)
+            chunks.append((first, start))
+            first = start
     return [*chunks, (first, len(pairs))]
 
 
@@ -105,7 +106,8 @@ def _votes(chunk: tuple[int, int], *, folder: Path) -> npt.NDArray[np.float64]:
     shelf = opened(folder)
     codes = np.asarray(shelf.arrays["codes"], np.uint64)
     one, other = np.divmod(np.load(folder / _PAIRS, mmap_mode="r")[slice(*chunk)], len(codes))
-    first, second = (np.searchsorted(shelf.codes, each, side="right") - 1 for each in (one, other))
+    first = np.asarray(np.searchsorted(shelf.codes, one, side="right") - 1, np.int64)
+    second = np.asarray(np.searchsorted(shelf.codes, other, side="right") - 1, np.int64)
     turned = np.asarray(shelf.arrays["turned"])
     mirror = turned[one] ^ turned[other]
     differ = np.bitwise_count(codes[one] ^ codes[other]).sum(axis=1)
@@ -113,10 +115,8 @@ def _votes(chunk: tuple[int, int], *, folder: Path) -> npt.NDArray[np.float64]:
     kinds, kind = np.unique((first * len(shelf) + second) * 2 + mirror, return_inverse=True)
     # Most pairs have too few to agree on anything.
     enough = (np.bincount(kind, weight) >= LEAST_VOTES)[kind]
-    one, other, first, second, mirror, weight, kind = (
-        each[enough] for each in (one, other, first, second, mirror, weight, kind)
-    )
-    suggested = _suggestions(shelf, one, other, first, second, mirror)
+    weight, kind = weight[enough], kind[enough]
+    suggested = _suggestions(shelf, one[enough], other[enough], first[enough], second[enough], mirror[enough])
     best = np.zeros(len(kinds))
     for shift in range(16):
         cell = _cells(kind, suggested, [shift >> axis & 1 for axis in range(4)])

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
+from unnoise.errors import DataError
 from unnoise.files import replacing
 from unnoise.sources import decode_small
 from unnoise.tiles import Leak
@@ -55,10 +56,19 @@ def draw_sheet(leaks: Sequence[Leak], paths: Mapping[str, Path], *, most: int = 
 
 
 def save_sheet(leaks: Sequence[Leak], paths: Mapping[str, Path], target: Path, *, most: int = MOST) -> None:
-    """Draw the pairs, and write them as a PNG file."""
+    """Draw the pairs, and write them as a PNG file.
+
+    Raises:
+        DataError: no room, no rights.
+    """
     sheet = draw_sheet(leaks, paths, most=most)
-    with replacing(target) as path:
-        sheet.save(path, format="PNG")
+    try:
+        with replacing(target) as path:
+            sheet.save(path, format="PNG")
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written: {error.strerror or error}", hint="Check the folder and the space."
+        ) from error
 
 
 def _picture(path: Path) -> PIL.Image.Image:

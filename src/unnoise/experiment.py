@@ -80,6 +80,8 @@ class ExperimentConfig:
         group_by: see :class:`unnoise.prepare.PrepareConfig`.
         seed: of the split, the noise and the trainings.
         threads: of torch; None takes all cores.
+        join_leaks: see :class:`unnoise.prepare.PrepareConfig`.
+        allow_leaks: likewise.
     """
 
     sources: tuple[Path, ...]
@@ -91,6 +93,8 @@ class ExperimentConfig:
     group_by: str | None = None
     seed: int = 0
     threads: int | None = None
+    join_leaks: bool = False
+    allow_leaks: bool = False
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -130,6 +134,8 @@ class ExperimentConfig:
         for name in ("budget", "tile", "noise", "group_by", "seed", "threads"):
             if (value := getattr(self, name)) != getattr(default, name):
                 parts += [f"--{name.replace('_', '-')}", str(value)]
+        flags = {"--join-leaks": self.join_leaks, "--allow-leaks": self.allow_leaks}
+        parts += [flag for flag, given in flags.items() if given]
         return shlex.join(parts)
 
 
@@ -269,6 +275,8 @@ def _prepared(config: ExperimentConfig, log: Log, progress: bool) -> Dataset:
         group_by=config.group_by,
         seed=config.seed,
         tiles_per_image=_tiles_per_image(config),
+        join_leaks=config.join_leaks,
+        allow_leaks=config.allow_leaks,
     )
     return prepare(request, log=log, progress=progress)
 

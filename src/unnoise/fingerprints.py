@@ -79,14 +79,15 @@ def fingerprint(pixels: npt.NDArray[np.uint8] | Floats, size: tuple[int, int] | 
     """
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    pixels = np.ascontiguousarray(pixels)
-    channels = pixels.shape[2]
-    height, width = size or pixels.shape[:2]
+    eight_bit: Bytes = np.ascontiguousarray(pixels, np.uint8)
+    channels = eight_bit.shape[2]
+    height, width = size or eight_bit.shape[:2]
     digest = hashlib.sha256(f"{height} {width} {channels}\n".encode())
-    digest.update(pixels.data)
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if channels == 3 else pixels[:, :, 0]
+    digest.update(eight_bit.data)
+    one = cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY) if channels == 3 else eight_bit[:, :, 0]
+    grey = np.asarray(one, np.uint8)
     copy = _shrunk(grey, working_area(*grey.shape))
-    features, descriptors = _features(np.asarray(copy, np.uint8))
+    features, descriptors = _features(copy)
     codes, owners, turned = _codes(descriptors)
     shrink = min(1.0, SIDE / max(height, width))
     small = _resized(grey, max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -178,7 +179,7 @@ def _codes(descriptors: Bytes) -> tuple[Words, npt.NDArray[np.int32], npt.NDArra
 
 @cache
 def _reference() -> tuple[Floats, float, Floats]:
-    """Mean descriptor and spread of the balance, on a made picture as rough as nature; directions of the bits."""
+    """Mean descriptor and spread of the balance on a made picture, rough as nature; the bits' directions."""
     side, rng = 384, np.random.default_rng(0)
     frequency = np.fft.fftfreq(side)
     amplitude = 1 / (np.hypot(frequency[:, None], frequency) + 1 / side)

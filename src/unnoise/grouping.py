@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -139,12 +139,15 @@ def _photograph(stem: str, rules: Mapping[str, re.Pattern[str]]) -> tuple[str, s
     return WHOLE_FILE, stem.casefold()
 
 
-def join_identical(group: Mapping[str, str], digest: Mapping[str, str]) -> dict[str, str]:
-    """Join the groups that share a byte-identical file.
+def join_identical(
+    group: Mapping[str, str], digest: Mapping[str, str], alike: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """Join the groups that share a byte-identical file, or of which one holds a file like one of the other.
 
     Args:
         group: relative path -> photograph.
         digest: relative path -> hash of the file's bytes; only its files are in the result.
+        alike: pairs of those files that show the same.
 
     Returns:
         relative path -> photograph; joined groups take the first of their names in alphabetical order.
@@ -157,12 +160,15 @@ def join_identical(group: Mapping[str, str], digest: Mapping[str, str]) -> dict[
             name = above
         return name
 
+    def join(one: str, other: str) -> None:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+
     first: dict[str, str] = {}
     for source in sorted(digest):
-        mine = root(group[source])
-        theirs = root(first.setdefault(digest[source], mine))
-        low, high = sorted((mine, theirs))
-        parent[high] = low
+        join(group[source], first.setdefault(digest[source], group[source]))
+    for one, other in alike:
+        join(group[one], group[other])
     return {source: root(group[source]) for source in digest}
 
 
@@ -203,6 +209,8 @@ def split_files(
     train_only: Set[str],
     shares: Sequence[float],
     seed: int,
+    alike: Collection[tuple[str, str]] = (),
+    same: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Decide the photograph and the split of each file.
 
@@ -215,17 +223,22 @@ def split_files(
         train_only: those of them that take no part in the split.
         shares: as for :func:`assign_splits`.
         seed: likewise.
+        alike: pairs of files that show the same: what only trains is left out where the other is held out.
+        same: those of them that are taken for one photograph.
 
     Returns:
         relative path -> photograph, without those that only train and belong to what is held out;
         photograph -> split.
     """
-    group = join_identical(grouping.group, {source: digest[source] for source in digest.keys() - train_only})
+    judged = {source: digest[source] for source in digest.keys() - train_only}
+    group = join_identical(grouping.group, judged, [pair for pair in same if judged.keys() >= set(pair)])
     counts: dict[str, int] = {}
     for source, name in group.items():
         counts[name] = counts.get(name, 0) + tiles[source]
     splits = assign_splits(counts, shares, seed)
-    joined = join_identical(grouping.group, digest)
+    joined = join_identical(
+        grouping.group, digest, [*same, *(pair for pair in alike if train_only & set(pair))]
+    )
     held = {joined[source] for source, name in group.items() if splits[name] != "train"}
     known = {joined[source]: name for source, name in group.items()}
     for source in digest.keys() & train_only:

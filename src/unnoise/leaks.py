@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise.candidates import Candidate, candidates
+from unnoise.contactsheet import save_sheet
+from unnoise.errors import DataError
 from unnoise.fingerprints import Fingerprint, fingerprint
 from unnoise.images import read
 from unnoise.registration import Registration, register
@@ -33,6 +35,7 @@ Watch = Callable[[Iterator[Any], int, str], Iterable[Any]]
 _WHOLE = 0.9
 _MOST_CUT = 0.4
 _AT_ONCE = 32
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,38 @@ def find_leaks(
     return find_matches([file.source for file in files], watched, pool=pool, scratch=scratch, watch=watch)
 
 
+def across_splits(matches: Iterable[Match], split: Mapping[str, str]) -> tuple[Leak, ...]:
+    """The pairs that lie in different splits; files without a split are passed over."""
+    return tuple(
+        Leak(each.first, each.second, each.kind, (split[each.first], split[each.second]), _told(each.overlap))
+        for each in matches
+        if each.first in split and each.second in split and split[each.first] != split[each.second]
+    )
+
+
+def refusal(leaks: Sequence[Leak], paths: Mapping[str, Path], output: Path) -> DataError:
+    """The error that names pairs in different splits, all of which are drawn beside the output.
+
+    Args:
+        leaks: the pairs, at least one.
+        paths: relative path -> file.
+        output: the data set that would hold them.
+    """
+    sheet = output.with_name(f"{output.name}.leaks.png")
+    save_sheet(leaks, paths, sheet)
+    pairs = "1 pair of files" if len(leaks) == 1 else f"{len(leaks)} pairs of files"
+    named = "; ".join(
+        f"{each.first} ({each.splits[0]}) and {each.second} ({each.splits[1]}), {each.kind}"
+        for each in leaks[:_MOST_NAMED]
+    )
+    more = "; ..." if len(leaks) > _MOST_NAMED else ""
+    return DataError(
+        f"{pairs} that would be in different splits show the same, see {sheet}: {named}{more}",
+        hint="Take such files for one photograph with --join-leaks (recommended), or keep and record them "
+        "with --allow-leaks.",
+    )
+
+
 def leaks_between(
     scored: Mapping[str, Picture],
     others: Mapping[str, Picture],
@@ -113,7 +148,7 @@ def leaks_between(
         keys = [str(number) for number in range(len(names))]
         found = find_matches(keys, prints, pool=pool, sides=sides, scratch=scratch, watch=watch)
     leaks = [
-        Leak(names[int(each.first)], names[int(each.second)], each.kind, splits, round(each.overlap, 3))
+        Leak(names[int(each.first)], names[int(each.second)], each.kind, splits, _told(each.overlap))
         for each in found
     ]
     return tuple(sorted(leaks, key=lambda leak: (leak.first, leak.second)))
@@ -170,6 +205,10 @@ def find_matches(
         finally:
             opened.cache_clear()
     return [matches[pair] for pair in sorted(matches)]
+
+
+def _told(overlap: float) -> float:
+    return round(overlap, 3)
 
 
 def _of_source(file: SourceFile) -> Fingerprint:

@@ -1,9 +1,10 @@
 """From folders of photographs to a checked, leak-free, split data set of clean and noisy tiles.
 
-Two passes over the sources. The first decodes each file, so that a bad one is known before anything is
-written; photographs are then grouped and split, which fixes the row of every tile in the packed arrays.
-The second cuts, corrupts, encodes and writes, every source on its own. All that a tile depends on is keyed
-by its source's path and place, so the bytes are the same for any number of workers and any listing order.
+Three passes over the sources. The first decodes each file, so that a bad one is known before anything is
+written; the second looks for files that show the same under other names. Photographs are then grouped and
+split, which fixes the row of every tile in the packed arrays. The third cuts, corrupts, encodes and writes,
+every source on its own. All that a tile depends on is keyed by its source's path and place, so the bytes are
+the same for any number of workers and any listing order.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,8 +36,10 @@ from unnoise.grouping import (
     compile_group_by,
     explained,
     group_files,
+    join_identical,
     split_files,
 )
+from unnoise.leaks import Match, across_splits, find_leaks, refusal
 from unnoise.noise import CHAIN, MIXTURE, NOISES, Noise, parse
 from unnoise.sources import digest, find_apart
 from unnoise.tiles import (
@@ -92,7 +96,9 @@ class PrepareConfig:
         packed_only: write the packed arrays alone, no files of single tiles.
         overwrite: replace a data set at ``output``.
         train_only: further folders and image files, whose photographs take no part in the split: they train.
-            What is a part of one that validates or tests is left out.
+            What is a part of one that validates or tests, or shows the same, is left out.
+        join_leaks: files that show the same become one photograph.
+        allow_leaks: files that show the same may be in different splits; they are recorded.
     """
 
     sources: tuple[Path, ...]
@@ -109,6 +115,8 @@ class PrepareConfig:
     packed_only: bool = False
     overwrite: bool = False
     train_only: tuple[Path, ...] = ()
+    join_leaks: bool = False
+    allow_leaks: bool = False
 
 
 def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool = True) -> Dataset:
@@ -129,8 +137,9 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
 
     Raises:
         ConfigError: an option makes no sense.
-        DataError: nothing usable in the sources, too few photographs for three splits, an existing output,
-            no room on the disk, a source that changed while it was read, or a worker that died.
+        DataError: nothing usable in the sources, too few photographs for three splits, files of different
+            splits that show the same, an existing output, no room on the disk, a source that changed while it
+            was read, or a worker that died.
     """
     noise = _validate(config)
     output = config.output.resolve()
@@ -168,9 +177,21 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
                     f"none of the {len(files)} image files can be used",
                     hint=f"The first: {skipped[0].source}: {skipped[0].reason}.",
                 )
-            jobs = _plan_jobs(usable, grouping, train_only, config)
+            matches = find_leaks(
+                [each.file for each in usable],
+                pool=pool,
+                scratch=building,
+                watch=partial(_watched, progress=progress),
+            )
+            jobs = _plan_jobs(usable, grouping, train_only, config, matches)
+            leaks = across_splits(matches, {job.checked.file.source: job.split for job in jobs})
+            _report_matches(usable, grouping, matches, config, log)
             if left := len(usable) - len(jobs):
                 log(f"left out of --train-only: {_count(left, 'file')} of photographs that validate or test")
+            if leaks and not config.allow_leaks:
+                raise refusal(leaks, {each.file.source: each.file.path for each in usable}, output)
+            if leaks:
+                log(f"allowed: {_count(len(leaks), 'pair')} of files in different splits that show the same")
             matched = explained(grouping.pattern, {job.checked.file.source: job.group for job in jobs})
             _report(jobs, matched, log)
             counts = {name: sum(job.checked.tiles for job in jobs if job.split == name) for name in SPLITS}
@@ -200,6 +221,8 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
             colour_groups=describe(centres, labels["train"], sums["train"]),
             stored_noise=stored_noise,
             skipped=skipped,
+            leaks=leaks,
+            leaks_checked=True,
         )
         for name in SPLITS:
             np.save(packed_path(building, name, "group"), labels[name])
@@ -230,6 +253,11 @@ def _validate(config: PrepareConfig) -> Noise:
     if config.tiles_per_image is not None and config.tiles_per_image < 1:
         raise ConfigError(
             f"{config.tiles_per_image} tiles an image are none", hint="Take --tiles-per-image 1 or more."
+        )
+    if config.join_leaks and config.allow_leaks:
+        raise ConfigError(
+            "--join-leaks and --allow-leaks exclude each other",
+            hint="--join-leaks keeps files that show the same in one split, and nothing is left to allow.",
         )
     if not 1 <= config.colour_groups <= 256:
         raise ConfigError(f"{config.colour_groups} colour groups", hint="Take --colour-groups 1 to 256.")
@@ -292,7 +320,11 @@ def _skipped(checked: Iterable[Checked], grouping: Grouping) -> tuple[Skipped, .
 
 
 def _plan_jobs(
-    usable: Sequence[Checked], grouping: Grouping, train_only: Set[str], config: PrepareConfig
+    usable: Sequence[Checked],
+    grouping: Grouping,
+    train_only: Set[str],
+    config: PrepareConfig,
+    matches: Sequence[Match],
 ) -> list[Job]:
     """Jobs in the order of the manifest: by split, then by source."""
     digests = {each.file.source: each.sha256 for each in usable}
@@ -302,7 +334,11 @@ def _plan_jobs(
             "all files that can be used only train",
             hint="Give photographs to validate and to test on, too, without --train-only.",
         )
-    group, splits = split_files(grouping, digests, tiles, train_only, config.split, config.seed)
+    alike = [(each.first, each.second) for each in matches]
+    same = [(each.first, each.second) for each in matches if config.join_leaks or each.kind == "identical"]
+    group, splits = split_files(
+        grouping, digests, tiles, train_only, config.split, config.seed, alike=alike, same=same
+    )
     if set(splits.values()) != set(SPLITS):
         judged = sorted(tiles.keys() - train_only)
         names = sorted({group[source] for source in judged})
@@ -322,6 +358,23 @@ def _plan_jobs(
         jobs.append(Job(each, stems[each.file.source], name, splits[name], following[splits[name]]))
         following[splits[name]] += each.tiles
     return jobs
+
+
+def _report_matches(
+    usable: Sequence[Checked], grouping: Grouping, matches: Sequence[Match], config: PrepareConfig, log: Log
+) -> None:
+    """Say what shows the same beyond what names and bytes tell."""
+    group = join_identical(grouping.group, {each.file.source: each.sha256 for each in usable})
+    others = [each for each in matches if group[each.first] != group[each.second]]
+    if not others:
+        return
+    kinds = Counter(each.kind for each in others)
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    log(f"found in different photographs, by their names: {_count(len(others), 'pair')} alike ({told})")
+    alike = [(each.first, each.second) for each in others if config.join_leaks or each.kind == "identical"]
+    if alike:
+        joined = join_identical(group, {source: source for source in group}, alike)
+        log(f"joined: {len(set(group.values()))} photographs to {len(set(joined.values()))}")
 
 
 def _stems(sources: Iterable[str]) -> dict[str, str]:

@@ -62,9 +62,8 @@ def register(first: Fingerprint, second: Fingerprint, *, mirror: bool = False) -
     ours, theirs = first.features, second.features
     descriptors = second.descriptors
     if mirror:
-        theirs = theirs * np.float32([-1, 1, 1, -1]) + np.float32(
-            [second.width / second.scale - 1, 0, 0, 180]
-        )
+        right = second.width / second.scale - 1
+        theirs = theirs * np.array([-1, 1, 1, -1], np.float32) + np.array([right, 0, 0, 180], np.float32)
         descriptors = mirrored(descriptors)
     if min(len(ours), len(theirs)) < _LEAST_INLIERS:
         return None
@@ -177,7 +176,7 @@ def _agreement(first: Bytes, second: Bytes, matrix: Matrix) -> float:
     """Correlation of the fine structure of all that two small pictures share; 0 where that is too little."""
     if np.linalg.det(matrix[:, :2]) < 1:  # the second is the coarser one: go from it to the first
         first, second = second, first
-        matrix = cv2.invertAffineTransform(matrix)
+        matrix = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
     # The second is the finer one now. It is shrunk until it shows as little as the first, then fetched.
     wide, high = (max(1.0, float(np.linalg.norm(row))) for row in matrix[:, :2])
     height, width = second.shape
@@ -199,7 +198,10 @@ def _agreement(first: Bytes, second: Bytes, matrix: Matrix) -> float:
     common = inside > 0
     if int(common.sum()) < _LEAST_PIXELS:
         return 0.0
-    ours, theirs = _structure(first.astype(np.float32))[common], _structure(moved)[common]
+    ours, theirs = (
+        _structure(first.astype(np.float32))[common],
+        _structure(np.asarray(moved, np.float32))[common],
+    )
     ours, theirs = ours - ours.mean(), theirs - theirs.mean()
     length = float(np.sqrt((ours * ours).sum() * (theirs * theirs).sum()))
     return float((ours * theirs).sum() / length) if length > 0 else 0.0
@@ -207,7 +209,6 @@ def _agreement(first: Bytes, second: Bytes, matrix: Matrix) -> float:
 
 def _structure(grey: Floats) -> Floats:
     """What is finer than a few pixels, equally strong everywhere but where there is next to nothing."""
-    fine = cv2.GaussianBlur(grey, (0, 0), 0.8)
-    fine -= cv2.GaussianBlur(grey, (0, 0), 6)
+    fine = np.asarray(cv2.GaussianBlur(grey, (0, 0), 0.8) - cv2.GaussianBlur(grey, (0, 0), 6), np.float32)
     strength = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), 12))
     return np.asarray(fine / (strength + 2), np.float32)

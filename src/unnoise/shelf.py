@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ class Shelf:
         small: likewise, in bytes.
     """
 
-    arrays: dict[str, npt.NDArray[np.generic]]
+    arrays: dict[str, npt.NDArray[Any]]
     index: npt.NDArray[np.float64]
     features: Integers
     codes: Integers
@@ -99,18 +100,18 @@ class Shelf:
             np.asarray(get["owners"][codes]),
             np.asarray(get["turned"][codes]),
             np.asarray(get["small"][slice(*self.small[number : number + 2])]).reshape(shape),
-        )  # type: ignore[arg-type]
+        )
 
 
 @lru_cache(maxsize=1)
 def opened(folder: Path) -> Shelf:
     """The shelf that :func:`fill` left in a folder; a process keeps the last one open."""
     index = np.load(folder / _INDEX)
-    arrays = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         file = folder / name
         # an empty file cannot be mapped
-        flat = np.memmap(file, dtype, "r") if file.stat().st_size else np.zeros(0, dtype)
+        flat: npt.NDArray[Any] = np.memmap(file, dtype, "r") if file.stat().st_size else np.zeros(0, dtype)
         arrays[name] = flat.reshape(-1, _WIDTHS[name]) if name in _WIDTHS else flat
     starts = [
         np.concatenate([[0], np.cumsum(column)]).astype(np.int64)

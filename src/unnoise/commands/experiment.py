@@ -39,6 +39,8 @@ from unnoise.console import (
 @click.option(
     "--group-by", metavar="REGEX", help="Its first group names the photograph that a file is a crop of."
 )
+@click.option("--join-leaks", is_flag=True, help="Files that show the same become one photograph.")
+@click.option("--allow-leaks", is_flag=True, help="Files that show the same may be in different splits.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="Of torch.  [default: all cores]")
 @click.option("--plan", "only_plan", is_flag=True, help="Print the plan and stop.")

@@ -55,6 +55,8 @@ def _parts(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[fl
 @click.option(
     "--packed-only", is_flag=True, help="Write the packed arrays that training reads, no image files."
 )
+@click.option("--join-leaks", is_flag=True, help="Files that show the same become one photograph.")
+@click.option("--allow-leaks", is_flag=True, help="Files that show the same may be in different splits.")
 @click.option("--overwrite", is_flag=True, help="Replace the data set in the output folder.")
 @json_option
 def prepare(
@@ -72,12 +74,15 @@ def prepare(
     colour_groups: int,
     tiles_per_image: int | None,
     packed_only: bool,
+    join_leaks: bool,
+    allow_leaks: bool,
     overwrite: bool,
 ) -> None:
     """Make a data set of clean and noisy tiles from folders of images.
 
-    Files are split into train, valid and test by the photograph that they are crops of. A file that cannot
-    be used is named and left out, and the exit status is then 1.
+    Files are split into train, valid and test by the photograph that they are crops of; if two splits would
+    show the same all the same, nothing is written. A file that cannot be used is named and left out, and the
+    exit status is then 1.
     """
     from dataclasses import asdict
 
@@ -98,6 +103,8 @@ def prepare(
         colour_groups=colour_groups,
         tiles_per_image=tiles_per_image,
         packed_only=packed_only,
+        join_leaks=join_leaks,
+        allow_leaks=allow_leaks,
         overwrite=overwrite,
     )
     dataset = make(config, log=note, progress=not is_quiet())
