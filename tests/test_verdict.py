@@ -87,7 +87,7 @@ def test_methods_without_intervals_have_an_order_and_a_doubt(costs: bool) -> Non
         found = replace(found, methods=tuple(replace(m, cost=None) for m in found.methods))
     text = said(found)
     assert "gaussian has the highest PSNR: 30.65 dB, 0.04 dB more than DnCNN-colour" in text
-    assert "How sure that is was not computed." in text
+    assert "; how sure that is was not computed." in text
     assert ("12 megapixels" in text) == costs
 
 
@@ -182,7 +182,7 @@ def test_few_photographs_are_warned_of() -> None:
 def test_a_data_set_can_be_evaluated_too() -> None:
     tiles = replace(test_report.results(), program="evaluate", searches=(), curves={}, optimizers=())
     assert said(tiles).startswith(
-        "On these 39 photographs, residual-unet has the highest PSNR: 29.15 dB, 0.95 dB more than unet."
+        "On these 39 photographs, residual-unet has the highest PSNR: 29.15 dB, 0.95 dB more than unet;"
     )
     assert findings.frozen(tiles).startswith("The filters' settings were given")
     text = Page(render_html(tiles, {})).text
