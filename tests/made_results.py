@@ -1,5 +1,4 @@
-"""A made evaluation: ten methods, three noises and pictures to look at; every number is invented but "
-"plausible."""
+"""A made evaluation: ten methods, three noises, pictures to look at; all numbers are invented."""
 
 from __future__ import annotations
 

@@ -86,7 +86,9 @@ def open_report(browser: Any, report: Path) -> Iterator[Any]:
     contexts = []
 
     def opened(*, script: bool = True) -> Opened:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=script)
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 900}, java_script_enabled=script, reduced_motion="reduce"
+        )
         contexts.append(context)
         found = Opened(context.new_page())
         found.page.on("console", lambda message: found.wrong.append(message.text))
@@ -150,18 +152,15 @@ def test_the_slider_moves_by_range_and_pointer(open_report: Any) -> None:
     assert stage.evaluate(at) == pytest.approx(1, abs=0.01)
     clip = "element => getComputedStyle(element.querySelectorAll('img')[1]).clipPath"
     assert stage.evaluate(clip) == "inset(0px 0% 0px 0px)"
-    box = stage.bounding_box()
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
-    page.mouse.down()
-    page.mouse.up()
+    width = stage.evaluate("element => element.offsetWidth")
+    stage.click(position={"x": 0.25 * width, "y": 40})
     assert float(slider.input_value()) == pytest.approx(25, abs=1)
 
 
 def test_the_loupe_follows_pointer_and_keys(open_report: Any) -> None:
     opened = open_report()
     page = opened.page
-    box = page.locator(".stage").bounding_box()
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.locator(".stage").hover(position={"x": 100, "y": 100})
     left, right, clean = (opened.canvas(f".loupes figure:nth-child({i}) canvas") for i in (1, 2, 3))
     assert len({each.checksum for each in (left, right, clean)}) == 3
     assert clean.values > 20

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import made_results
+import test_report
+from html_page import Page
 from made_results import evaluation, lone
 from unnoise import findings
+from unnoise.report import render_html
 from unnoise.results import Results
 from unnoise.tiles import Leak
 from unnoise.verdict import level_with, quicker, recommended, verdict
@@ -84,7 +87,7 @@ def test_methods_without_intervals_have_an_order_and_a_doubt(costs: bool) -> Non
         found = replace(found, methods=tuple(replace(m, cost=None) for m in found.methods))
     text = said(found)
     assert "gaussian has the highest PSNR: 30.65 dB, 0.04 dB more than DnCNN-colour" in text
-    assert "How sure that is was not computed." in text
+    assert "; how sure that is was not computed." in text
     assert ("12 megapixels" in text) == costs
 
 
@@ -170,12 +173,23 @@ def test_a_ready_made_network_may_know_the_pictures() -> None:
 
 def test_few_photographs_are_warned_of() -> None:
     found = evaluation()
-    assert found.pictures
-    few = replace(found, pictures=replace(found.pictures, photographs=3))
-    assert (
-        "There are only 3 photographs: other photographs could order the methods differently."
-        in findings.caveats(few)
+    few = replace(found, differences=tuple(replace(d, photographs=3) for d in found.differences))
+    warning = "There are only 3 photographs: other photographs could order the methods differently."
+    assert warning in findings.caveats(few)
+    assert said(few).startswith("On these 3 photographs")
+
+
+def test_a_data_set_can_be_evaluated_too() -> None:
+    tiles = replace(test_report.results(), program="evaluate", searches=(), curves={}, optimizers=())
+    assert said(tiles).startswith(
+        "On these 39 photographs, residual-unet has the highest PSNR: 29.15 dB, 0.95 dB more than unet;"
     )
+    assert findings.frozen(tiles).startswith("The filters' settings were given")
+    text = Page(render_html(tiles, {})).text
+    assert "Which method denoises these photographs best?" in text
+    assert "Every method on the same tiles" in text
+    assert "By colour" in text
+    assert "Beside the published numbers" not in text
 
 
 def test_a_difference_reads_both_ways() -> None:

@@ -66,27 +66,31 @@ def frozen(results: Results) -> str:
     """On what the filters were tuned, and that what was scored took no part in it; empty without filters."""
     if not results.ranked("filter"):
         return ""
+    given = "The filters' settings were given, not tuned here: others might do better."
     if results.pictures:
         info = results.pictures
         if not info.tuned_pictures:
-            return "The filters' settings were given, not tuned here: others might do better."
+            return given
         other = "" if info.leaks else "other "
         return (
             f"Filters were tuned on {count(info.tuned_pictures, f'{other}picture')} and frozen; the "
             f"{count(info.pictures, 'picture')} here were scored once."
         )
     if results.dataset is None or not results.searches:
-        return ""
+        return given if results.program == "evaluate" else ""
     tiles = max(search.tiles for search in results.searches)
+    other = "" if results.dataset.leaks else " of other photographs"
     most = "up to " * (len({search.tiles for search in results.searches}) > 1)
     return (
-        f"Filters were tuned on {most}{count(tiles, 'validation tile')} of other photographs and frozen; "
+        f"Filters were tuned on {most}{count(tiles, 'validation tile')}{other} and frozen; "
         "the test split was scored once."
     )
 
 
 def photographs(results: Results) -> int:
     """How many photographs were scored, so far as that is known; 0 where it is not."""
+    if known := [each.photographs for each in results.differences if each.group is None]:
+        return max(known)
     if results.pictures:
         return results.pictures.photographs
     return results.dataset.photographs["test"] if results.dataset else 0

@@ -10,6 +10,8 @@ from unnoise import findings
 from unnoise.markup import as_db, text
 from unnoise.results import Results, Sample
 
+_FEW = 3
+"""Names beside a thumbnail; the rest is counted there."""
 _WORDS = {"noisy": "noisy", "clean": "clean"}
 
 
@@ -56,10 +58,13 @@ def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index:
     if (width, height) != sample.size:
         about.append(f"{width} × {height} pixels at {left}, {top} of {sample.size[0]} × {sample.size[1]}")
     labels = {method.name: method.label for method in results.methods}
-    roles = []
+    roles, brief = [], []
     for names, word in ((sample.worst_of, "worst for"), (sample.best_of, "best for")):
+        called = [labels.get(name, name) for name in names]
+        few = called if len(called) <= _FEW else [*called[: _FEW - 1], f"{len(called) - _FEW + 1} more"]
         if names:
-            roles.append(f"{word} {findings.listed([labels.get(name, name) for name in names])}")
+            roles.append(f"{word} {findings.listed(called)}")
+            brief.append(f"{word} {findings.listed(few)}")
     items = []
     noisy = next((m.name for m in results.methods if m.kind == "input"), "noisy")
     for name, words, image in _layers(results, sample, files):
@@ -76,7 +81,7 @@ def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index:
     said = f'<p class="roles">{short}</p>' if short else ""
     return (
         f'<article class="sample" id="sample-{index}" aria-label="{text(sample.picture)}"'
-        f' data-short="{text(sample.picture)}" data-role="{text("; ".join(roles))}">'
+        f' data-short="{text(sample.picture)}" data-role="{text("; ".join(brief))}">'
         f'<p class="about">{" · ".join(about)}</p>{said}'
         f'<ul class="layers">{"".join(items)}</ul></article>'
     )

@@ -21,8 +21,7 @@ _PLACES = tuple(
     for reach in (9, 22, 38, 56)
     for across, up in ((1, 0), (1, -0.8), (1, 0.8), (-1, 0), (-1, -0.8), (-1, 0.8), (0, -1.6), (0, 1.6))
 )
-"""Where a label may stand beside its point, the best first: to the right, to the left, above, below, "
-"farther off."""
+"""Where a label may stand beside its point, the best first: right, left, above, below, then farther off."""
 
 _Box = tuple[float, float, float, float]
 
@@ -102,7 +101,7 @@ def _svg(points: Sequence[_Point], name: str, width: int, height: int, *, named:
         parts += _labels(points, spots, (x.start, 10, x.end, height - 52))
     else:
         parts += _numbers(spots, (x.start, 10, x.end, height - 52))
-    spoken = "; ".join(f"{each.label}: {as_few(each.seconds)} s, {plain(each.psnr)} dB" for each in points)
+    spoken = "; ".join(f"{each.label}: {_told(each)}" for each in points)
     spoken = text(f"PSNR against seconds a megapixel, the quickest first. {spoken}.")
     inner = "\n".join(parts)
     return (
@@ -139,39 +138,57 @@ def _line(points: Sequence[_Point], spots: Sequence[tuple[float, float]]) -> Ite
 
 def _mark(point: _Point, left: float, top: float) -> str:
     kind = f'class="{point.kind}{" on" * point.front}"'
+    shape = f'<circle {kind} cx="{left:.1f}" cy="{top:.1f}" r="5.5"/>'
     if point.kind == "filter":
-        return f'<rect {kind} x="{left - 4.5:.1f}" y="{top - 4.5:.1f}" width="9" height="9"/>'
-    return f'<circle {kind} cx="{left:.1f}" cy="{top:.1f}" r="5.5"/>'
+        shape = f'<rect {kind} x="{left - 4.5:.1f}" y="{top - 4.5:.1f}" width="9" height="9"/>'
+    return f"<g><title>{text(point.label)}: {_told(point)}</title>{shape}</g>"
+
+
+def _told(point: _Point) -> str:
+    return f"{as_few(point.seconds)} s, {plain(point.psnr)} dB"
 
 
 def _labels(points: Sequence[_Point], spots: Sequence[tuple[float, float]], area: _Box) -> Iterator[str]:
-    """Names where they hide neither points nor each other; those on the front choose first."""
+    """Names where they hide neither points nor each other; those on the front choose first.
+
+    Where there is no room, a name is cut; if that does not help it is left out, and the point tells it.
+    """
     taken: list[_Box] = [(left - 6, top - 6, left + 6, top + 6) for left, top in spots]
     ends = [spot for point, spot in zip(points, spots, strict=True) if point.front]
     lines = list(pairwise(ends))
     for index in sorted(range(len(points)), key=lambda i: not points[i].front):
         point, (left, top) = points[index], spots[index]
-        size = len(point.label) * _LETTER
-        boxes = []
-        for across, up, side in _PLACES:
-            start = left + across - (size if side < 0 else size / 2 if side == 0 else 0)
-            boxes.append((start, top + up - _LINE / 2, start + size, top + up + _LINE / 2))
         others = [box for i, box in enumerate(taken) if i != index]
-        free = [
-            i for i, box in enumerate(boxes) if _inside(box, area) and not any(_meet(box, o) for o in others)
-        ]
+        for label in (point.label, f"{point.label[:12].rstrip()}…"):
+            boxes = _boxes(label, left, top)
+            free = [
+                i for i, b in enumerate(boxes) if _inside(b, area) and not any(_meet(b, o) for o in others)
+            ]
+            if free:
+                break
+        else:
+            continue
         clear = [i for i in free[:9] if not any(_crosses(boxes[i], line) for line in lines)]
-        chosen = (clear or free or [0])[0]
-        box, (across, up, side) = boxes[chosen], _PLACES[chosen]
-        taken.append(box)
+        chosen = (clear or free)[0]
+        across, up, side = _PLACES[chosen]
+        taken.append(boxes[chosen])
         if math.hypot(across, up) > 16:
             tip = f"{left + across * 0.92:.1f} {top + up * 0.92:.1f}"
             yield f'<path class="lead" d="M{left:.1f} {top:.1f}L{tip}"/>'
-        anchor = {1: "", -1: " end", 0: " mid"}[int(side)]
+        anchor = {1: "", -1: " end", 0: " mid"}[side]
         yield (
             f'<text class="{point.kind}{" on" * point.front}{anchor}" x="{left + across:.1f}" '
-            f'y="{top + up + 4.5:.1f}">{text(point.label)}</text>'
+            f'y="{top + up + 4.5:.1f}">{text(label)}</text>'
         )
+
+
+def _boxes(label: str, left: float, top: float) -> list[_Box]:
+    """What a label would cover at each of the places."""
+    size, found = len(label) * _LETTER, []
+    for across, up, side in _PLACES:
+        start = left + across - (size if side < 0 else size / 2 if side == 0 else 0)
+        found.append((start, top + up - _LINE / 2, start + size, top + up + _LINE / 2))
+    return found
 
 
 def _numbers(spots: Sequence[tuple[float, float]], area: _Box) -> Iterator[str]:

@@ -109,7 +109,7 @@ def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: M
     if between is None:
         return (
             f"{best.label} has the highest PSNR: {findings.plain(best.psnr)} dB, "
-            f"{findings.plain(ahead)} dB more than {second.label}. How sure that is was not computed."
+            f"{findings.plain(ahead)} dB more than {second.label}; how sure that is was not computed."
         )
     whom = f"every other method, by {findings.plain(ahead)} dB over the next, {second.label}"
     alone = f"{second.label}, by {findings.plain(ahead)} dB"
