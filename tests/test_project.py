@@ -36,6 +36,7 @@ RUNTIME = (
     "patches",
     "grain",
     "estimate",
+    "audit",
     "metrics",
     "parameters",
     "filters",
