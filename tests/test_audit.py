@@ -87,7 +87,9 @@ def test_of_white_noise_the_measures_are_what_they_should_be() -> None:
     assert found.invented == pytest.approx(0, abs=0.03)
     # Shares of white noise's variance: below a Gaussian blur of 8 pixels, and between blurs of 2 and 4.
     below, between = 1 / (4 * math.pi * 64), (1 / 4 + 1 / 16 - 4 / 20) / (4 * math.pi)
-    assert found.pattern == pytest.approx(math.sqrt(below / between), rel=0.15)
+    brightness = 15 * math.sqrt(0.299**2 + 0.587**2 + 0.114**2)
+    expected = brightness * math.sqrt(below) / (brightness * math.sqrt(between) + 0.25)
+    assert found.pattern == pytest.approx(expected, rel=0.12)
     assert (found.brightness, found.colour) == pytest.approx((0, 0), abs=0.2)
 
 

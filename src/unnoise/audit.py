@@ -115,7 +115,7 @@ class Audit:
         invented: correlation of the residual with the denoised picture's detail (up to 2 pixels, the lower
             one of two bands) in flat regions; negative where detail is in the result alone.
         pattern: standard deviation of the coarse residual (8 pixels and more) over that of its details of 2
-            to 4 pixels; 0.37 for white noise.
+            to 4 pixels; 0.37 for strong white noise, less for weak.
         tones: mean distance between the histograms (Wasserstein) of both pictures blurred by 4 pixels, their
             means made equal, over the same.
         brightness: mean of the denoised picture less that of the noisy one, 8-bit units.
