@@ -38,6 +38,7 @@ RUNTIME = (
     "patches",
     "grain",
     "estimate",
+    "audit",
     "metrics",
     "parameters",
     "smoothing",
