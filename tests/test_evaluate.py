@@ -341,7 +341,11 @@ def test_compare_prints_the_articles_table_for_both_splits(dataset: Dataset, tmp
     names = ["figure.png", "scores.jsonl", "searches.jsonl"]
     assert sorted(path.name for path in out.iterdir()) == names
     settings = [json.loads(line) for line in (out / "searches.jsonl").read_text().splitlines()]
-    assert len(settings) == 16 + 5
+    tried = compare(dataset, [BLUR, "median"], workers=1).searches
+    assert len(settings) == sum(len(part.settings) for each in tried for part in each.rounds) > 16
+    assert [each["round"] for each in settings] == sorted(each["round"] for each in settings[:16]) + [
+        index + 1 for index, part in enumerate(tried[1].rounds) for _ in part.settings
+    ]
     assert settings[5]["settings"] == {"ksize": 5, "sigma": 1.0}
     again = invoke("compare", dataset.path, "--filters", "median", "-o", out)
     assert again.exit_code == 2

@@ -53,7 +53,7 @@ def keep(folder: Path, search: Search, pairs: Pairs) -> Path | None:
         "key": key,
         "filter": search.name,
         "of": search.of,
-        "seconds": round(search.seconds, 3),
+        "seconds": search.seconds,
         "rounds": [
             {
                 "pictures": each.pictures,
