@@ -131,7 +131,8 @@ function compareLayers(gallery) {
     const told = ({ words, score }) => (score ? `${words} ${score}` : words);
     const gain = parseFloat(right.score) - parseFloat(left.score);
     const by = Number.isFinite(gain) ? ` (${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(2)} dB)` : "";
-    scores.textContent = `PSNR of the whole picture: ${told(left)} · ${told(right)}${by}`;
+    const known = left.score || right.score;
+    scores.textContent = known ? `PSNR of the whole picture: ${told(left)} · ${told(right)}${by}` : "";
     for (const [name, { item }] of layers) item.firstChild.setAttribute("aria-pressed", String(name === chosen.right));
     drawLoupes();
     drawResidual("left");

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from unnoise import findings
 from unnoise.markup import as_db, text
@@ -25,11 +26,72 @@ def gallery_section(results: Results, files: Mapping[str, bytes]) -> str:
     samples = [each for each in results.samples if _layers(results, each, files)]
     if not samples:
         return ""
-    shown = "\n".join(_sample(results, sample, files, i) for i, sample in enumerate(samples))
+    shown = [_sample(results, sample, files, i) for i, sample in enumerate(samples)]
     return (
         "<p>Numbers miss what eyes see: skin like wax, washed-out grass, grain that is left. These are the "
         "pictures that told most about the methods: where one gained most over the noisy input, and where it "
-        f'gained least.</p><div id="gallery" data-first="{text(_first(results, samples[0]))}">{shown}</div>\n'
+        f"gained least.</p>{gallery(shown, _first(results, samples[0]))}"
+    )
+
+
+def gallery(articles: Sequence[str], first: str) -> str:
+    """What a script turns into a slider, a loupe and residuals.
+
+    Args:
+        articles: made by :func:`article`.
+        first: the layer that is shown first beside the noisy one.
+    """
+    shown = "\n".join(articles)
+    return f'<div id="gallery" data-first="{text(first)}">{shown}</div>\n'
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A picture of an article.
+
+    Attributes:
+        name: what a script knows it by; ``noisy`` and ``clean`` have their meaning.
+        words: for people.
+        image: PNG or JPEG.
+        score: beside it, or nothing.
+    """
+
+    name: str
+    words: str
+    image: bytes
+    score: str = ""
+
+
+def article(
+    index: int, title: str, layers: Sequence[Layer], *, about: str = "", role: str = "", brief: str = ""
+) -> str:
+    """One picture with its layers side by side; all texts are plain.
+
+    Args:
+        index: number of the picture on the page.
+        title: its name.
+        layers: the noisy one first.
+        about: more of it, beside the name.
+        role: why it is shown.
+        brief: the same in few words, for a thumbnail.
+    """
+    items = []
+    for layer in layers:
+        size = _size(layer.image)
+        place = f' width="{size[0]}" height="{size[1]}"' if size else ""
+        items.append(
+            f'<li data-layer="{text(layer.name)}" data-words="{text(layer.words)}" '
+            f'data-score="{text(layer.score)}"><img alt="{text(layer.words)}: {text(title)}"{place} '
+            f'decoding="async" src="{_url(layer.image)}">'
+            f"<span>{text(layer.words)}<small>{text(layer.score)}</small></span></li>"
+        )
+    said = f'<p class="roles">{text(role)}</p>' if role else ""
+    beside = f" · {text(about)}" if about else ""
+    return (
+        f'<article class="sample" id="sample-{index}" aria-label="{text(title)}"'
+        f' data-short="{text(title)}" data-role="{text(brief)}">'
+        f'<p class="about"><b>{text(title)}</b>{beside}</p>{said}'
+        f'<ul class="layers">{"".join(items)}</ul></article>'
     )
 
 
@@ -52,9 +114,9 @@ def _layers(results: Results, sample: Sample, files: Mapping[str, bytes]) -> lis
 
 def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index: int) -> str:
     left, top, width, height = sample.place
-    about = [f"<b>{text(sample.picture)}</b>"]
+    about = []
     if sample.group is not None and sample.group < len(results.groups):
-        about.append(text(results.groups[sample.group].label))
+        about.append(results.groups[sample.group].label)
     if (width, height) != sample.size:
         about.append(f"{width} × {height} pixels at {left}, {top} of {sample.size[0]} × {sample.size[1]}")
     labels = {method.name: method.label for method in results.methods}
@@ -65,25 +127,18 @@ def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index:
         if names:
             roles.append(f"{word} {findings.listed(called)}")
             brief.append(f"{word} {findings.listed(few)}")
-    items = []
     noisy = next((m.name for m in results.methods if m.kind == "input"), "noisy")
+    layers = []
     for name, words, image in _layers(results, sample, files):
         known = sample.psnr.get(name, sample.psnr.get(noisy) if name == "noisy" else None)
-        score = f"{as_db(known)} dB" if known is not None else ""
-        size = _size(image)
-        place = f' width="{size[0]}" height="{size[1]}"' if size else ""
-        items.append(
-            f'<li data-layer="{text(name)}" data-words="{text(words)}" data-score="{score}"><img '
-            f'alt="{text(words)}: {text(sample.picture)}"{place} decoding="async" src="{_url(image)}">'
-            f"<span>{text(words)}<small>{score}</small></span></li>"
-        )
-    short = " · ".join(text(role) for role in roles)
-    said = f'<p class="roles">{short}</p>' if short else ""
-    return (
-        f'<article class="sample" id="sample-{index}" aria-label="{text(sample.picture)}"'
-        f' data-short="{text(sample.picture)}" data-role="{text("; ".join(brief))}">'
-        f'<p class="about">{" · ".join(about)}</p>{said}'
-        f'<ul class="layers">{"".join(items)}</ul></article>'
+        layers.append(Layer(name, words, image, f"{as_db(known)} dB" if known is not None else ""))
+    return article(
+        index,
+        sample.picture,
+        layers,
+        about=" · ".join(about),
+        role=" · ".join(roles),
+        brief="; ".join(brief),
     )
 
 

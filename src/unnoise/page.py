@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 
@@ -65,18 +65,29 @@ def render_html(results: Results, files: Mapping[str, bytes]) -> str:
         ("reproduce", "Getting these numbers again", reproduce_section(results)),
         ("words", "How to read this", _words(results)),
     )
+    return document(answer(results)[0], _top(results), sections)
+
+
+def document(title: str, top: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """A whole page without any reference to another file or to the network.
+
+    Args:
+        title: plain text.
+        top: what comes before the sections; HTML.
+        sections: key, title and content of each, HTML; those without content are left out.
+    """
     shown = [section for section in sections if section[2]]
-    contents = "".join(f'<a href="#{key}">{title}</a> ' for key, title, _ in shown)
-    parts = [_top(results), f'<nav aria-label="Contents">{contents}</nav>']
-    for key, title, inner in shown:
-        parts.append(f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{title}</h2>')
+    contents = "".join(f'<a href="#{key}">{heading}</a> ' for key, heading, _ in shown)
+    parts = [top, f'<nav aria-label="Contents">{contents}</nav>']
+    for key, heading, inner in shown:
+        parts.append(f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{heading}</h2>')
         parts.append(f"{inner}</section>")
     parts.append(
         f"<footer>Written by unnoise {text(__version__)}. This page loads nothing from anywhere.</footer>"
     )
     script = _read("page.js") + _read("gallery.js")
     return Template(_read("page.html")).substitute(
-        title=text(answer(results)[0]),
+        title=text(title),
         style=_read("page.css") + _read("gallery.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -88,7 +99,7 @@ def _read(name: str) -> str:
     return resources.files("unnoise").joinpath(name).read_text(encoding="utf-8")
 
 
-def title(results: Results) -> str:
+def question(results: Results) -> str:
     """The question that the report answers."""
     if results.program == "experiment":
         return "How well can these photographs be denoised?"
@@ -104,7 +115,7 @@ def _top(results: Results) -> str:
         facts += [f"preset {results.preset}", f"{number(results.elapsed_minutes)} minutes"]
     said = [] if results.program == "experiment" else [findings.frozen(results)]
     parts = [
-        f'<header><h1>{title(results)}</h1><p class="by">{text(" · ".join(facts))}</p>',
+        f'<header><h1>{question(results)}</h1><p class="by">{text(" · ".join(facts))}</p>',
         note([findings.leaks(results)]),
         f'<p class="lead">{text(first)}</p>',
         *(f'<p class="second">{text(sentence)}</p>' for sentence in seconds),

@@ -12,7 +12,7 @@ from unnoise import findings
 from unnoise.findings import count, decibels, number, plain, times
 from unnoise.markup import NONE, as_db, as_few, as_mse, as_ssim, as_whole, printable
 from unnoise.material import facts
-from unnoise.page import render_html, title
+from unnoise.page import question, render_html
 from unnoise.published import PUBLISHED
 from unnoise.results import FILE_NAME, BlurTable, MethodResult, Results
 from unnoise.verdict import answer
@@ -24,7 +24,7 @@ def render_markdown(results: Results) -> str:
     """The verdict, the tables and what is needed to reproduce them, as GitHub-flavoured Markdown."""
     experiment = results.program == "experiment"
     parts = [
-        f"# {title(results)}",
+        f"# {question(results)}",
         _quote([findings.leaks(results)]),
         _plain(" ".join(answer(results))),
         _plain(findings.frozen(results)),

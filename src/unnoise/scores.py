@@ -94,7 +94,7 @@ def _plain(value: Any) -> Any:
 
 def write_scores(evaluation: Evaluation, folder: Path) -> Path:
     """Write a line for each picture and method."""
-    return _write_lines(folder / SCORES_NAME, evaluation.records())
+    return write_lines(folder / SCORES_NAME, evaluation.records())
 
 
 def write_searches(searches: Sequence[Search], folder: Path) -> Path:
@@ -111,11 +111,15 @@ def write_searches(searches: Sequence[Search], folder: Path) -> Path:
         for index, part in enumerate(each.rounds)
         for setting in part.settings
     )
-    return _write_lines(folder / SEARCHES_NAME, lines)
+    return write_lines(folder / SEARCHES_NAME, lines)
 
 
-def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
-    """Line by line, since there may be millions."""
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
+    """Write JSON Lines, line by line, since there may be millions.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     try:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             for record in records:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unnoise.commands.audit import audited
 from unnoise.console import Command, answer, answer_lines, as_json, emit, is_quiet, json_option, note
 from unnoise.errors import ConfigError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     "--with",
     "denoisers",
     multiple=True,
-    required=True,
     metavar="RUN|NETWORK|FILTER",
     help="A run's folder, an .onnx file, a bundled network's name, a filter such as nlm:h=40, or a filter's "
     "name alone, which is searched on the validation split, or on --tune, first. Can be given several times.",
@@ -47,6 +47,19 @@ if TYPE_CHECKING:
     nargs=2,
     metavar="NOISY CLEAN",
     help="Score on real noise: two folders, or two patterns in quotes: 'a/*_real.png' 'a/*_mean.png'.",
+)
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="No clean pictures: flag those of these noisy ones from which more was taken than noise, by --with, "
+    "or in --denoised.",
+)
+@click.option(
+    "--denoised",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="What has been made of the pictures of --audit: files of the same names.",
 )
 @click.option(
     "--tune",
@@ -82,12 +95,23 @@ def evaluate(
     denoisers: tuple[str, ...],
     perceptual: bool,
     allow_leaks: bool,
+    audit: Path | None,
+    denoised: Path | None,
     **options: Any,
 ) -> None:
     """Score networks and filters on the same noisy pixels: a data set's tiles, or whole pictures.
 
-    DATA is a data set that `unnoise prepare` made; without it, --clean or --pairs says what is scored.
+    DATA is a data set that `unnoise prepare` made; without it, --clean or --pairs says what is scored. With
+    --audit nothing is scored, as there is nothing clean: it tells where a denoiser took more than noise.
     """
+    if audit is not None or denoised is not None:
+        others = [name for name, value in options.items() if value and name != "seed"]
+        audited(audit, denoised, denoisers, output, workers, overwrite=overwrite, others=others)
+        return
+    if not denoisers:
+        raise ConfigError(
+            "say what is scored: --with", hint="For example --with default --with gaussian-blur"
+        )
     from unnoise import scores, tables
     from unnoise.assessment import assess, open_journal
     from unnoise.filters import FILTERS
