@@ -216,17 +216,22 @@ def every(clean: Array, image: Array, *, data_range: float) -> tuple[float, ...]
     """
     _check_shapes(clean, image)
     side = min(clean.shape[:2])
-    error = mse(clean, image, data_range=data_range)
     count = len(SCALE_WEIGHTS) if side >= MS_SSIM_LEAST else int(side >= SSIM_WINDOW)
     scales = list(islice(_similarities(clean, image, data_range), count))
-    found = {
-        "mse": error,
-        "psnr": psnr_of_mse(error),
-        "ssim": float(scales[0][0].mean()) if scales else math.nan,
-        "ms_ssim": _combined(scales) if count > 1 else math.nan,
-        "edges": edges(clean, image, data_range=data_range) if side >= EDGES_LEAST else math.nan,
-    }
-    return tuple(found[name] for name in METRICS)
+    error = mse(clean, image, data_range=data_range)
+    shared = {"mse": error, "psnr": psnr_of_mse(error)}
+    if scales:
+        shared["ssim"] = float(scales[0][0].mean())
+    if len(scales) > 1:
+        shared["ms_ssim"] = _combined(scales)
+    return tuple(
+        shared[name]
+        if name in shared
+        else metric.function(clean, image, data_range=data_range)
+        if side >= metric.least
+        else math.nan
+        for name, metric in METRICS.items()
+    )
 
 
 # --- pictures that can be compared -----------------------------------------------------------------
