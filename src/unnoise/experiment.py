@@ -61,7 +61,7 @@ _BROKEN_OFF = "broken_off.txt"
 # Parts of the budget that are not training: scoring each network, the figure and the report.
 _SCORING_PART = 0.08
 # Core minutes at the start and for each tile, to estimate with before anything is done; as measured once.
-_PACE = {"prepare": (0.05, 5e-6), "tune and score filters": (2.4, 1.5e-4)}
+_PACE = {"prepare": (0.05, 5e-6), "tune and score filters": (1.1, 1.7e-4)}
 # A guess until the images have been opened.
 _TILES_A_FILE = 64
 

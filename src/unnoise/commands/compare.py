@@ -23,7 +23,9 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.command(cls=Command)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--grid", is_flag=True, help="Also print the GaussianBlur table, kernel by sigma.")
-@click.option("--filters", callback=_names, metavar="A,B", help="Only these.  [default: all but bm3d]")
+@click.option(
+    "--filters", callback=_names, metavar="A,B", help="Only these filters.  [default: all but bm3d]"
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for scores, searches and figure."
 )
