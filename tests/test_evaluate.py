@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -14,6 +17,7 @@ from click.testing import CliRunner, Result
 import tiny_dataset
 import tiny_network
 from unnoise import cli, console, denoiser, noise, scores, scoring
+from unnoise.assessment import ASKED, TOOK
 from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
 from unnoise.evaluate import Part, compare, evaluate, evaluate_folder, pictures_in, score_parts, unique_names
 from unnoise.filters import Filter, FloatArray, parse
@@ -587,6 +591,35 @@ def test_what_the_journal_holds_is_not_scored_again(folder: Path, tmp_path: Path
 def _key_of(part: Part, chunk: int) -> str:
     unit = scoring.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1)
     return scoring.unit_key(unit)
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_and_scores_nothing_twice(folder: Path, tmp_path: Path) -> None:
+    out, noises = tmp_path / "out", ["--noise", "gaussian:15", "--noise", "gaussian:50"]
+    methods = [part for each in ("median:ksize=3", "nlm:h=40", "tv:weight=0.1") for part in ("--with", each)]
+    arguments = ["evaluate", "--clean", folder, *noises, *methods, "-o", out, "--workers", 2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unnoise", *map(str, arguments)],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    journal = out / "journal.jsonl"
+    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 9):
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    kept = {json.loads(line)["key"] for line in journal.read_bytes().split(b"\n")[:-1]}
+    assert not (out / "results.json").exists()
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()]
+    scored = [key for key in keys if key not in (ASKED, TOOK)]
+    assert len(scored) == len(set(scored))
+    assert kept <= set(keys)
+    whole = tmp_path / "whole"
+    assert invoke(*arguments[:-3], whole, "--workers", 1).exit_code == 0
+    one, other = ((each / "scores.jsonl").read_text() for each in (out, whole))
+    assert one == other
 
 
 def test_processes_give_the_same_scores_and_keep_them(folder: Path, networks: Path, tmp_path: Path) -> None:
