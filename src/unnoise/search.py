@@ -30,8 +30,8 @@ Log = Callable[[str], None]
 
 BLUR = "gaussian-blur"
 
-_ALONE = 1.5
-"""Seconds of work for which it is not worth to start processes."""
+_ALONE = 5.0
+"""Seconds of work for which it is not worth to start processes that import everything again."""
 _SIDE = 128
 """Of larger pictures a search sees a square of so many pixels, but for what is tried on all."""
 
