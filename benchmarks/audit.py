@@ -31,9 +31,9 @@ from unnoise import noise
 from unnoise.audit import LIMITS, Audit, audit
 from unnoise.denoiser import Network, load
 from unnoise.estimate import estimate_sigma
+from unnoise.images import read
 from unnoise.selfsimilar import nlm
 from unnoise.smoothing import gaussian_blur, median, tv
-from unnoise.images import read
 
 FloatArray = npt.NDArray[np.float32]
 

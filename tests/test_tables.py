@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-from unnoise.results import BlurTable, GroupScore, MethodResult
-from unnoise.tables import aligned, blur_tables, groups_table, methods_table
+import dataclasses
+import math
+
+import made_results
+from unnoise.findings import order
+from unnoise.results import BlurTable, Cost, GroupScore, MethodResult
+from unnoise.tables import aligned, blur_tables, groups_table, leaders_table, methods_table, results_text
+
+COST = Cost(1.2345, 2.0, None, 512 * 512, 5)
 
 
 def method(name: str, mse: float, **more: object) -> MethodResult:
@@ -19,13 +26,15 @@ def test_numbers_stand_under_each_other() -> None:
     ]
 
 
-def test_methods_are_ranked_and_both_psnrs_named() -> None:
+def test_both_psnrs_are_named() -> None:
     lines = methods_table(
-        [method("b", 0.02, parameters=220_523_994), method("a", 0.01, ms_per_tile=1.2345, psnr=float("inf"))]
+        [method("a", 0.01, cost=COST, psnr=float("inf")), method("b", 0.02, parameters=220_523_994)]
     ).splitlines()
     assert "PSNR of mean MSE" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["a", "b"]
     assert "1.23" in lines[1].split()
+    assert "s/MP" in lines[0]
+    assert "MB/MP" not in lines[0]  # nobody knows
     assert "0.010000" in lines[1]
     assert "–" in lines[1]
     assert "220,523,994" in lines[2]
@@ -49,3 +58,25 @@ def test_the_blur_tables_say_which_one_was_chosen_by() -> None:
     assert "4,096 test images" in test
     assert "not chosen by" in test
     assert test.splitlines()[3].split() == ["5", "0.060000*", "0.030000"]
+
+
+def test_results_are_told_with_their_uncertainty() -> None:
+    results = made_results.evaluation()
+    text = results_text(results, "CBSD68")
+    first, *others = order(results)
+    assert text.startswith("On these 68 photographs, use")
+    assert "CBSD68: " in text
+    assert "PSNR and SSIM by noise" in text
+    assert "gaussian:15 (68)" in text
+    table = leaders_table(results).splitlines()
+    assert len(table) == 2 + len(others)
+    for line, other in zip(table[2:], others, strict=True):
+        found = results.difference(first.name, other.name)
+        assert found is not None
+        assert line.startswith(other.name)
+        assert f"{found.low:+.2f} to {found.high:+.2f}" in line
+        assert ("can't tell" in line) == (found.outcome == "can't tell")
+    unsure = dataclasses.replace(results.differences[0], low=math.nan, high=math.nan)
+    few = dataclasses.replace(results, differences=(unsure,))
+    assert "nan" not in leaders_table(few)
+    assert leaders_table(dataclasses.replace(results, differences=())) == ""

@@ -218,7 +218,6 @@ class MethodResult:
         groups: the same per colour group.
         settings: how the method was set, in words.
         parameters: of a network.
-        ms_per_tile: time that one tile takes on this machine.
         ms_ssim: mean multi-scale SSIM; NaN where the pictures are too small for it.
         edges: mean of :func:`unnoise.metrics.edges`, how well edges were kept, at most 1.
         perceptual: mean of a perceptual score, where one was asked for.
@@ -239,7 +238,6 @@ class MethodResult:
     groups: tuple[GroupScore, ...] = ()
     settings: str = ""
     parameters: int | None = None
-    ms_per_tile: float | None = None
     training: Training | None = None
     article_row: str | None = None
     ms_ssim: float = math.nan
@@ -352,7 +350,7 @@ class Results:
         curves: method's name -> its training.
         optimizers: names of methods that differ in the optimiser alone.
         notes: sentences that readers of the scores should know.
-        timed: what :attr:`MethodResult.ms_per_tile` is, in words.
+        timed: what :attr:`MethodResult.cost` is, in words.
         program: the command that wrote them: ``experiment`` or ``evaluate``.
         pictures: the pictures that were scored, where there is no data set.
         differences: of every method to every other, on all pictures and on each group.

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from unnoise.findings import order
 from unnoise.results import BlurTable, MethodResult, Results
 from unnoise.scores import Evaluation
 from unnoise.search import Search
@@ -44,21 +45,20 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 def methods_table(methods: Sequence[MethodResult]) -> str:
-    """A line a method, the least error first; columns in which there is nothing are left out."""
-    ranked = sorted(methods, key=lambda each: each.mse)
+    """A line a method, in the given order; columns in which there is nothing are left out."""
     columns = {
-        "method": [each.name for each in ranked],
-        "MSE": [_number(each.mse, 6) for each in ranked],
-        "PSNR dB": [_number(each.psnr, 2) for each in ranked],
-        "PSNR of mean MSE": [_number(each.psnr_of_mean_mse, 2) for each in ranked],
-        "SSIM": [_number(each.ssim, 4) for each in ranked],
-        "MS-SSIM": [_number(each.ms_ssim, 4) for each in ranked],
-        "edges": [_number(each.edges, 4) for each in ranked],
-        "perceptual": [_number(each.perceptual, 4) for each in ranked],
-        "s/MP": [_digits(each.cost.seconds if each.cost else None) for each in ranked],
-        "MB/MP": [_digits(each.cost.megabytes if each.cost else None) for each in ranked],
-        "parameters": [_number(each.parameters, 0) for each in ranked],
-        "settings": [each.settings for each in ranked],
+        "method": [each.name for each in methods],
+        "MSE": [_number(each.mse, 6) for each in methods],
+        "PSNR dB": [_number(each.psnr, 2) for each in methods],
+        "PSNR of mean MSE": [_number(each.psnr_of_mean_mse, 2) for each in methods],
+        "SSIM": [_number(each.ssim, 4) for each in methods],
+        "MS-SSIM": [_number(each.ms_ssim, 4) for each in methods],
+        "edges": [_number(each.edges, 4) for each in methods],
+        "perceptual": [_number(each.perceptual, 4) for each in methods],
+        "s/MP": [_digits(each.cost.seconds if each.cost else None) for each in methods],
+        "MB/MP": [_digits(each.cost.megabytes if each.cost else None) for each in methods],
+        "parameters": [_number(each.parameters, 0) for each in methods],
+        "settings": [each.settings for each in methods],
     }
     nothing = {"", "–"}
     filled = {title: cells for title, cells in columns.items() if not nothing.issuperset(cells)}
@@ -66,7 +66,7 @@ def methods_table(methods: Sequence[MethodResult]) -> str:
 
 
 def groups_table(methods: Sequence[MethodResult], labels: Sequence[str] = ()) -> str:
-    """A line a method with its MSE, PSNR and SSIM in each group; empty where there are no groups.
+    """A line a method with its MSE, PSNR and SSIM in each group, in the given order; empty without groups.
 
     Args:
         methods: all of them, with the same groups.
@@ -85,7 +85,7 @@ def groups_table(methods: Sequence[MethodResult], labels: Sequence[str] = ()) ->
                 for score in each.groups
             ),
         ]
-        for each in sorted(methods, key=lambda each: each.mse)
+        for each in methods
     ]
     return aligned(header, rows)
 
@@ -125,9 +125,10 @@ def evaluation_text(evaluation: Evaluation, timed: str) -> str:
         evaluation: of a data set's tiles.
         timed: what the methods' cost is, in words.
     """
+    methods = sorted(evaluation.methods, key=lambda each: each.mse)
     parts = [f"{evaluation.where}: {len(evaluation.names):,} images, output clipped to [0, 1]"]
-    parts[0] += f"\n{methods_table(evaluation.methods)}\n" + textwrap.fill(f"s/MP, MB/MP: {timed}", 100)
-    groups = groups_table(evaluation.methods)
+    parts[0] += f"\n{methods_table(methods)}\n" + textwrap.fill(f"s/MP, MB/MP: {timed}", 100)
+    groups = groups_table(methods)
     if groups:
         parts.append(f"MSE, PSNR and SSIM by colour group (images)\n{groups}")
     return "\n\n".join(parts)
@@ -140,26 +141,27 @@ def results_text(results: Results, where: str) -> str:
         results: of an evaluation.
         where: what was scored.
     """
+    methods = order(results)
     tiles = max(method.tiles for method in results.methods)
     parts = [
         "\n".join(textwrap.fill(sentence, 100) for sentence in verdict(results)),
-        f"{where}: {tiles:,} images, output clipped to [0, 1]\n{methods_table(results.methods)}\n"
+        f"{where}: {tiles:,} images, output clipped to [0, 1]\n{methods_table(methods)}\n"
         + textwrap.fill(f"s/MP, MB/MP: {results.timed}", 100),
     ]
     labels = [group.label for group in results.groups]
-    groups = groups_table(results.methods, labels)
+    groups = groups_table(methods, labels)
     if groups:
         by = "colour group" if results.dataset else "noise"
         parts.append(f"MSE, PSNR and SSIM by {by} (images)\n{groups}")
-    order = leaders_table(results)
-    if order:
-        parts.append(order)
+    leading = leaders_table(results)
+    if leading:
+        parts.append(leading)
     return "\n\n".join(parts)
 
 
 def leaders_table(results: Results) -> str:
     """How far every method is from the first, with the interval of that; empty where nothing was compared."""
-    first, *others = results.ranked()
+    first, *others = order(results)
     rows = []
     for other in others:
         found = results.difference(first.name, other.name)
@@ -169,7 +171,7 @@ def leaders_table(results: Results) -> str:
             (
                 other.name,
                 f"{found.mean:+.2f}",
-                f"{found.low:+.2f} to {found.high:+.2f}",
+                f"{found.low:+.2f} to {found.high:+.2f}" if math.isfinite(found.low) else "–",
                 f"{found.wins} of {found.photographs}",
                 {"better": f"{first.name} is better", "worse": f"{other.name} is better"}.get(
                     found.outcome, found.outcome
