@@ -189,7 +189,7 @@ FILTERS: dict[str, FilterEntry] = {
             # 27 pixels hold three standard deviations of the widest space on each side: all that there is.
             "ksize": Parameter((11, 19, 27), 11, "px", odd=True, minimum=1),
             "colour": Parameter(
-                (25.0, 50.0, 100.0, 200.0, 400.0),
+                (35.0, 50.0, 70.0, 100.0, 140.0, 200.0, 280.0),
                 100.0,
                 "8-bit units",
                 minimum=1,
@@ -237,7 +237,11 @@ FILTERS: dict[str, FilterEntry] = {
         "total variation",
         {
             "weight": Parameter(
-                (0.02, 0.04, 0.08, 0.16, 0.32), 0.08, minimum=1e-4, open_low=True, open_high=True
+                (0.028, 0.04, 0.056, 0.08, 0.113, 0.16, 0.226),
+                0.08,
+                minimum=1e-4,
+                open_low=True,
+                open_high=True,
             )
         },
         extra="filters",
