@@ -270,7 +270,7 @@ FILTERS: dict[str, FilterEntry] = {
             "patch": Parameter((6, 8, 12), 8, "px", minimum=2, open_low=True),
         },
         told=True,
-        search_pixels=128 * _TILES,
+        search_pixels=64 * _TILES,
     ),
     "nlm": FilterEntry(
         selfsimilar.nlm,
@@ -304,7 +304,7 @@ FILTERS: dict[str, FilterEntry] = {
         told=True,
         extra="filters",
         modules=("skimage",),
-        search_pixels=128 * _TILES,
+        search_pixels=48 * _TILES,
     ),
     "bm3d": FilterEntry(
         selfsimilar.bm3d,
