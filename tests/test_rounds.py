@@ -109,6 +109,19 @@ def test_whole_numbers_and_text_move_one_at_a_time_and_go_on_beyond_an_open_end(
     assert found.record().grid == {"width": ("3", "5", "7", "9", "11", "13", "15"), "kind": ("a", "b", "c")}
 
 
+def test_a_whole_number_takes_a_lone_continuous_one_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    made(monkeypatch, {"x": X, "width": Parameter((3, 5, 7), 5)})
+
+    def ridge(values: dict[str, float]) -> float:
+        """From the best of the grid, (2, 7), each step alone goes up; the least is at (2.8, 5)."""
+        along = math.log(values["x"] / 2.83) + (values["width"] - 5) * math.log(2.83 / 2) / 2
+        return 1 + 9 * along**2 + 0.01 * abs(values["width"] - 5)
+
+    found = searched(ridge)
+    assert dict(found.best.filter.settings)["width"] == 5
+    assert found.best.mse < 1.001
+
+
 def test_what_counts_is_the_error_on_most_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     made(monkeypatch, {"x": X})
     one, two, three = (Filter("made", (("x", value),)) for value in (1.0, 2.0, 4.0))

@@ -189,7 +189,7 @@ FILTERS: dict[str, FilterEntry] = {
             # 27 pixels hold three standard deviations of the widest space on each side: all that there is.
             "ksize": Parameter((11, 19, 27), 11, "px", odd=True, minimum=1),
             "colour": Parameter(
-                (25.0, 50.0, 100.0, 200.0, 400.0),
+                (35.0, 50.0, 70.0, 100.0, 140.0, 200.0, 280.0),
                 100.0,
                 "8-bit units",
                 minimum=1,
@@ -237,7 +237,11 @@ FILTERS: dict[str, FilterEntry] = {
         "total variation",
         {
             "weight": Parameter(
-                (0.02, 0.04, 0.08, 0.16, 0.32), 0.08, minimum=1e-4, open_low=True, open_high=True
+                (0.028, 0.04, 0.056, 0.08, 0.113, 0.16, 0.226),
+                0.08,
+                minimum=1e-4,
+                open_low=True,
+                open_high=True,
             )
         },
         extra="filters",
@@ -266,7 +270,7 @@ FILTERS: dict[str, FilterEntry] = {
             "patch": Parameter((6, 8, 12), 8, "px", minimum=2, open_low=True),
         },
         told=True,
-        search_pixels=128 * _TILES,
+        search_pixels=64 * _TILES,
     ),
     "nlm": FilterEntry(
         selfsimilar.nlm,
@@ -300,7 +304,7 @@ FILTERS: dict[str, FilterEntry] = {
         told=True,
         extra="filters",
         modules=("skimage",),
-        search_pixels=128 * _TILES,
+        search_pixels=48 * _TILES,
     ),
     "bm3d": FilterEntry(
         selfsimilar.bm3d,

@@ -13,8 +13,8 @@ from unnoise.results import FilterSearch, SearchRound
 # Of a grid, so many settings at most go on to all the pictures, if their error is at most so many times the
 # least.
 _SURVIVORS, _MARGIN = 8, 1.03
-_FEW = 8
-"""Pictures that a grid is tried on at first, at least; and the part of all that they are."""
+_FEW, _PART = 16, 8
+"""Pictures that a grid is tried on at first, at least; and what part of all they are."""
 _FINER, _MOST = 2, 9
 """Rounds of finer values that are tried in any case, and at most."""
 _GAIN = 1e-3
@@ -148,7 +148,7 @@ def following(name: str, rounds: Sequence[Round], pictures: int) -> tuple[tuple[
     if not rounds:
         whole = tuple(grid(name))
         at_once = FILTERS[name].exhaustive or len(whole) == 1
-        return whole, pictures if at_once else min(pictures, max(_FEW, pictures // _FEW))
+        return whole, pictures if at_once else min(pictures, max(_FEW, pictures // _PART))
     if FILTERS[name].exhaustive:
         return None
     if rounds[-1].pictures < pictures:
@@ -174,15 +174,18 @@ def _goes_on(full: Sequence[Round], best: Setting) -> bool:
 def _around(best: Filter, rounds: Sequence[Round]) -> Iterator[Filter]:
     parameters, known = best.entry.parameters, tried(best.name, rounds)
     near = {key: parameters[key].neighbours(value, known[key]) for key, value in best.settings}
-    # Continuous ones may depend on one another, so they move together; each of the others moves by itself.
+    # Continuous ones may depend on one another, so they move together. The others move one at a time, and
+    # take a lone continuous one along: a wider search of nlm wants a smaller h.
     together: Mapping[str, tuple[Value, ...]] = {
         key: (value, *near[key]) for key, value in best.settings if parameters[key].is_continuous
     }
-    for moved in itertools.product(*together.values()):
-        yield _changed(best, dict(zip(together, moved, strict=True)))
+    moves = [dict(zip(together, moved, strict=True)) for moved in itertools.product(*together.values())]
+    for move in moves:
+        yield _changed(best, move)
     for key, values in near.items():
         for value in () if key in together else values:
-            yield _changed(best, {key: value})
+            for move in moves if len(together) == 1 else moves[:1]:
+                yield _changed(best, {**move, key: value})
 
 
 def _changed(best: Filter, changes: Mapping[str, Value]) -> Filter:
