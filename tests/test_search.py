@@ -12,7 +12,7 @@ import pytest
 
 import tiny_dataset
 from unnoise import noise, pairs, scoring
-from unnoise.errors import DataError, UnknownName
+from unnoise.errors import DataError, ImageError, UnknownName
 from unnoise.filters import FILTERS, Filter, FloatArray, grid, parse
 from unnoise.metrics import METRICS
 from unnoise.pairs import Pairs, Tiles, of_pictures, of_split
@@ -265,7 +265,8 @@ def test_pictures_are_known_by_name_content_noise_and_seed(tmp_path: Path) -> No
     changed = of_pictures({"a": file}, noise.parse("gaussian:25"), where="here")
     assert changed.fingerprint != first.fingerprint
     file.unlink()
-    assert of_pictures({"a": file}, noise.parse("gaussian:25"), where="here").fingerprint is None
+    with pytest.raises(ImageError, match="cannot be read"):
+        _ = of_pictures({"a": file}, noise.parse("gaussian:25"), where="here").fingerprint
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"key": 1}', "[]", "\x00"])

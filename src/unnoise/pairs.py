@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise import images, noise
-from unnoise.errors import DataError
+from unnoise.errors import DataError, ImageError
 from unnoise.grouping import group_files
 from unnoise.journal import key_of
 from unnoise.noise import Noise
@@ -144,9 +144,19 @@ class RealPair:
 
 
 def content(picture: Path | FloatArray) -> str:
-    """SHA-256 of a file's bytes, or of an array's, in hexadecimal."""
-    data = picture.read_bytes() if isinstance(picture, Path) else np.ascontiguousarray(picture).tobytes()
-    return hashlib.sha256(data).hexdigest()
+    """SHA-256 of a file's bytes, or of an array's, in hexadecimal.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    if not isinstance(picture, Path):
+        return hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ImageError(
+            f"{picture}: cannot be read: {error.strerror}", hint="Was it moved while we worked?"
+        ) from None
 
 
 @dataclass(frozen=True)

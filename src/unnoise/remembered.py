@@ -25,8 +25,6 @@ _PACKAGES = ("numpy", "opencv-python-headless", "scikit-image", "scipy", "PyWave
 def recall(folder: Path, name: str, pairs: Pairs) -> Search | None:
     """The search of a filter on these pictures, if it was kept; None too where its file is damaged."""
     key = _key(name, pairs)
-    if key is None:
-        return None
     try:
         stored = json.loads(_file(folder, name, key).read_text(encoding="utf-8"))
         if stored["key"] != key:
@@ -47,8 +45,6 @@ def recall(folder: Path, name: str, pairs: Pairs) -> Search | None:
 def keep(folder: Path, search: Search, pairs: Pairs) -> Path | None:
     """Write a search for :func:`recall`; the file, or None where the folder cannot be written to."""
     key = _key(search.name, pairs)
-    if key is None:
-        return None
     record = {
         "key": key,
         "filter": search.name,
@@ -81,11 +77,8 @@ def _filter(name: str, spec: str) -> Filter:
     return found
 
 
-def _key(name: str, pairs: Pairs) -> str | None:
+def _key(name: str, pairs: Pairs) -> str:
     """What a search's outcome depends on: the pictures, the filter with its grid, and the code at work."""
-    fingerprint = pairs.fingerprint
-    if fingerprint is None:
-        return None
     entry = FILTERS[name]
     parts = (
         SCHEMA,
@@ -94,7 +87,7 @@ def _key(name: str, pairs: Pairs) -> str | None:
         entry.search_pixels,
         entry.exhaustive,
         _source(entry.function),
-        fingerprint,
+        pairs.fingerprint,
         len(pairs),
         pairs.sigma,
         {package: _version(package) for package in _PACKAGES},

@@ -17,7 +17,7 @@ from unnoise.pairs import Pairs, content
 from unnoise.results import PicturesInfo
 from unnoise.tiles import SEARCHES_FOLDER, Dataset, Leak
 
-_CROPS, _CROP = 64, 128
+_CROPS, _CROP = 64, 96
 """Pictures to search on are cut down to so many squares of so many pixels: a search tries much."""
 
 
