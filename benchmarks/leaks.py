@@ -362,9 +362,9 @@ def duration(options: Options) -> None:
             for piece in made:
                 by_source.setdefault(piece.source, []).append(piece)
             truth = {}
-            for each in by_source.values():
-                make(each)
-                for one, other in itertools.combinations(each, 2):
+            for group in by_source.values():
+                make(group)
+                for one, other in itertools.combinations(group, 2):
                     if part := shared(one.box, other.box):
                         truth[pair(one.target.name, other.target.name)] = part
             found = {pair(each.first, each.second): each for each in look(files_of(Path(name)), options)}
