@@ -91,9 +91,10 @@ def main() -> int:
 # --- looking, and the time it takes ----------------------------------------------------------------
 
 
-def cpu_seconds() -> float:
+def cpu_seconds() -> npt.NDArray[np.float64]:
+    """Of this process, and of its workers that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return np.array([each.ru_utime + each.ru_stime for each in used])
 
 
 def look(files: Sequence[SourceFile], options: Options) -> list[Match]:
@@ -101,9 +102,11 @@ def look(files: Sequence[SourceFile], options: Options) -> list[Match]:
     with Workers(options.workers) as pool:
         found = find_leaks(files, pool=pool)
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+    alone = float(cpu[0] + cpu[1] / options.workers)
     print(
-        f"{len(files)} files: {wall:.0f} s by the clock with {options.workers} workers, "
-        f"{cpu:.0f} s of processor time ({1000 * cpu / len(files):.0f} ms a file); "
+        f"{len(files)} files: {wall:.0f} s by the clock with {options.workers} workers, load "
+        f"{os.getloadavg()[0]:.0f}; processor time {cpu[0]:.0f} s in the main process and {cpu[1]:.0f} s in "
+        f"the workers ({1000 * cpu.sum() / len(files):.0f} ms a file): {alone:.0f} s if nothing else ran; "
         f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB in the main process, "
         f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB in a worker",
         flush=True,
@@ -335,12 +338,15 @@ def pieces(files: Sequence[SourceFile], count: int, folder: Path, rng: np.random
     return made[:count]
 
 
-def make(piece: Piece) -> None:
-    x, y, width, height = piece.box
-    pixels = decode(piece.source.read_bytes())[y : y + height, x : x + width]
-    large = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    changed = np.clip(np.rint(large * piece.gain), 0, 255).astype(np.uint8)
-    cv2.imwrite(str(piece.target), changed[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+def make(made: Sequence[Piece]) -> None:
+    """Write pictures that are cut from one source."""
+    whole = decode(made[0].source.read_bytes())
+    for piece in made:
+        x, y, width, height = piece.box
+        pixels = whole[y : y + height, x : x + width]
+        large = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        changed = cv2.convertScaleAbs(large, alpha=piece.gain)
+        cv2.imwrite(str(piece.target), changed[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def duration(options: Options) -> None:
@@ -350,24 +356,32 @@ def duration(options: Options) -> None:
     for count in options.counts:
         with tempfile.TemporaryDirectory(prefix="leaks-") as name:
             made = pieces(files, count, Path(name), np.random.default_rng(0))
-            for piece in made:
-                make(piece)
             if len(made) < count:
                 print(f"only {len(made)} files could be made, not {count}")
             by_source: dict[Path, list[Piece]] = {}
             for piece in made:
                 by_source.setdefault(piece.source, []).append(piece)
             truth = {}
-            for each in by_source.values():
-                for one, other in itertools.combinations(each, 2):
+            for group in by_source.values():
+                make(group)
+                for one, other in itertools.combinations(group, 2):
                     if part := shared(one.box, other.box):
                         truth[pair(one.target.name, other.target.name)] = part
-            found = {pair(each.first, each.second) for each in look(files_of(Path(name)), options)}
-            count_found(truth, found)
-            source = {piece.target.name: piece.source for piece in made}
-            across = sum(source[one] != source[other] for one, other in found)
-            apart = len(found - truth.keys()) - across
-            print(f"found besides: {apart} of one photograph that share nothing, {across} of different ones")
+            found = {pair(each.first, each.second): each for each in look(files_of(Path(name)), options)}
+            count_found(truth, set(found))
+            # Files that the names or the other parts tell to show the same say nothing here.
+            photograph = group_files((file.source for file in files), None).group
+            origin = {piece.target.name: piece for piece in made}
+            for key, each in found.items():
+                one, other = origin[key[0]], origin[key[1]]
+                names = one.source.name, other.source.name
+                if key not in truth and (
+                    names[0] == names[1] or photograph[names[0]] != photograph[names[1]]
+                ):
+                    print(
+                        f"  besides: {each.kind}, {each.overlap:.2f}, {each.correlation:.2f}: "
+                        f"{names[0]} {one.box}, {names[1]} {other.box}"
+                    )
 
 
 PARTS: dict[str, Callable[[Options], None]] = {

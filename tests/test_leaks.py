@@ -67,16 +67,17 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["astronaut", "gravel"])
-def test_a_changed_copy_is_found(change: str, name: str) -> None:
+def test_changed_copies_are_found(name: str) -> None:
     original = photograph(name)
-    pictures = {other: photograph(other) for other in ("coffee", "grass")}
-    pictures |= {"original": original, "copy": np.ascontiguousarray(CHANGES[change](original))}
-    (found,) = matches(pictures)
-    assert (found.first, found.second, found.kind) == ("original", "copy", "near copy")
-    assert found.overlap > 0.97
-    assert found.correlation > 0.8
+    pictures = {"original": original, **{other: photograph(other) for other in ("coffee", "grass")}}
+    pictures |= {how: np.ascontiguousarray(change(original)) for how, change in CHANGES.items()}
+    found = matches(pictures, [0] * 3 + [1] * len(CHANGES))
+    assert [(each.first, each.second) for each in found] == [("original", how) for how in CHANGES]
+    for each in found:
+        assert each.kind == "near copy", each
+        assert each.overlap > 0.97, each
+        assert each.correlation > 0.8, each
 
 
 def test_nothing_is_found_in_pictures_that_only_look_alike() -> None:
@@ -167,9 +168,9 @@ def test_many_copies_of_one_picture_all_hang_together() -> None:
     whole = photograph("gravel")
     rng = np.random.default_rng(1)
     pictures = {}
-    for number in range(40):
+    for number in range(20):
         x, y = rng.integers(0, 60, 2)
-        pictures[f"{number}"] = resized(whole[y : y + 440, x : x + 440], 256, 256)
+        pictures[f"{number}"] = resized(whole[y : y + 440, x : x + 440], 160, 160)
     found = matches(pictures)
     reached, grew = {"0"}, True
     while grew:
@@ -185,9 +186,8 @@ def test_many_copies_of_one_picture_all_hang_together() -> None:
 
 
 def test_a_large_jpeg_is_decoded_in_part_and_its_crop_found(tmp_path: Path) -> None:
-    large = resized(photograph("coffee"), 2400, 2000)
     large = np.asarray(
-        cv2.resize(photograph("astronaut"), (2400, 2000), interpolation=cv2.INTER_CUBIC), np.uint8
+        cv2.resize(photograph("astronaut"), (2100, 1900), interpolation=cv2.INTER_CUBIC), np.uint8
     )
     Image.fromarray(large).save(tmp_path / "large.jpg", quality=90)
     Image.fromarray(large[400:1600, 300:1800]).save(tmp_path / "crop.png")
@@ -291,7 +291,7 @@ def test_prepare_refuses_to_split_what_shows_the_same(folder: Path, tmp_path: Pa
 def test_files_of_the_same_pixels_are_one_photograph_without_a_word_asked(
     folder: Path, tmp_path: Path
 ) -> None:
-    for seed in (1, 2, 4):
+    for seed in (1, 4):
         allowed = prepare(plan(folder, tmp_path / "out", seed=seed, allow_leaks=True, overwrite=True))
         found = splits(allowed.path)
         assert found["wall.png"] == found["house.tiff"]

@@ -28,6 +28,8 @@ FEATURES = 400
 SIDE = 256
 """Longer side of the picture in small."""
 
+LENGTH = 255.0
+
 _LEAST_SIDE = 16
 _LARGEST = 4
 _CONTRAST = 0.005  # plaster and concrete have little
@@ -38,7 +40,7 @@ _BALANCED = 0.2
 
 # A mirrored patch has its rows upside down, seen along its direction, and its angles negated.
 _MIRROR = np.arange(128).reshape(4, 4, 8)[::-1][:, :, -np.arange(8) % 8].ravel()
-_TURN = np.tile(np.sin(2 * np.pi * np.arange(8) / 8), 16).astype(np.float32)
+_TURN = np.tile(np.array([0, 5, 7, 5, 0, -5, -7, -5], np.float32), 16)  # about a sine
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,14 @@ def mirrored(descriptors: Bytes) -> Bytes:
 
 
 def normalised(descriptors: Bytes) -> Floats:
-    """Descriptors (n, 128) as vectors of length 1, whose products say how alike two are.
+    """Descriptors (n, 128) as vectors of about length :data:`LENGTH`, whose products say how alike two are.
 
-    The square root (10.1109/CVPR.2012.6248018) keeps a few strong edges from ruling the rest.
+    The square root (10.1109/CVPR.2012.6248018) keeps a few strong edges from ruling the rest. The values are
+    whole numbers, so that products are exact and the same in whatever order a library adds them up.
     """
     values = descriptors.astype(np.float32)
     values /= np.maximum(values.sum(axis=1, keepdims=True), 1)
-    return np.sqrt(values, out=values)
+    return np.rint(LENGTH * np.sqrt(values, out=values), out=values)
 
 
 def _shrunk(grey: Bytes, area: float) -> Bytes:
@@ -188,5 +191,11 @@ def _reference() -> tuple[Floats, float, Floats]:
     _, descriptors = _features(np.clip(128 + 45 * picture, 0, 255).astype(np.uint8))
     values = normalised(descriptors)
     values = np.concatenate([values, values[:, _MIRROR]])
-    axes = np.linalg.qr(rng.normal(size=(128, 128)))[0].astype(np.float32)
-    return values.mean(axis=0), float((values @ _TURN).std()), axes
+    # Orthogonal directions of whole numbers (10.1145/1132516.1132597).
+    mixed: npt.NDArray[np.float64] = np.ones((1, 1))
+    for _ in range(7):
+        mixed = np.asarray(np.kron(mixed, [[1, 1], [1, -1]]), np.float64)
+    first, second = rng.choice([-1, 1], (2, 128))
+    axes = (first * mixed) @ (second * mixed)
+    spread = float((values @ _TURN).std(dtype=np.float64))
+    return np.rint(values.mean(axis=0)), spread, axes.astype(np.float32)

@@ -73,6 +73,11 @@ def notes(
     most = dataset.info.tiles_per_image
     if most in Counter(tile.source for tile in read_manifest(dataset.path)).values():
         said.append(f"At most {most} tiles of each image took part: of larger ones a seeded choice.")
+    if pairs := len(dataset.info.leaks):
+        said.append(
+            f"{pairs} pair{'' if pairs == 1 else 's'} of files in different splits show the same, and were "
+            "allowed to: the scores may flatter whatever was tuned or trained on them."
+        )
     if optimizers:
         said.append(
             "The optimisers are compared on the same network after the same number of steps, each once: with "

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unnoise.fingerprints import Bytes, Fingerprint, Floats, mirrored, normalised
+from unnoise.fingerprints import LENGTH, Bytes, Fingerprint, Floats, mirrored, normalised
 
 Matrix = npt.NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def register(first: Fingerprint, second: Fingerprint, *, mirror: bool = False) -
         descriptors = mirrored(descriptors)
     if min(len(ours), len(theirs)) < _LEAST_INLIERS:
         return None
-    likeness = normalised(first.descriptors) @ normalised(descriptors).T
+    likeness = normalised(first.descriptors) @ normalised(descriptors).T / np.float32(LENGTH**2)
     small = second.small[:, ::-1] if mirror else second.small
     matrix, correlation = None, 0.0
     suggested = _suggested(ours, theirs, likeness)
