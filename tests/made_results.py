@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unnoise.metrics import psnr_of_mse
-from unnoise.results import (
+from unnoise.records import (
     Cost,
     Difference,
     FilterSearch,
@@ -21,9 +21,9 @@ from unnoise.results import (
     MethodResult,
     Outcome,
     PicturesInfo,
-    Results,
     Sample,
 )
+from unnoise.results import Results
 
 NOISES = ("gaussian:15", "gaussian:25", "gaussian:50")
 PHOTOGRAPHS = 68

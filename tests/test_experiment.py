@@ -20,7 +20,8 @@ from unnoise.experiment import ExperimentConfig, describe, run_experiment
 from unnoise.noise import parse
 from unnoise.prepare import PrepareConfig
 from unnoise.presets import COMMON, PRESETS, Contender, Preset
-from unnoise.results import MethodResult, Results
+from unnoise.records import MethodResult
+from unnoise.results import Results
 from unnoise.run import Run
 from unnoise.tiles import Dataset
 from unnoise.train import TrainResult

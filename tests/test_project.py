@@ -75,6 +75,7 @@ RUNTIME = (
     "leaks",
     "cutting",
     "prepare",
+    "records",
     "results",
     "uncertainty",
     "journal",

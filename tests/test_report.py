@@ -20,17 +20,9 @@ from unnoise.charts import learning_curves
 from unnoise.errors import DataError, UnknownName
 from unnoise.grouping import Matched
 from unnoise.metrics import psnr_of_mse
+from unnoise.records import BlurTable, Cost, Curve, FilterSearch, GroupScore, MethodResult, Training
 from unnoise.report import RENDERERS, render_csv, render_html, render_markdown
-from unnoise.results import (
-    BlurTable,
-    Cost,
-    Curve,
-    FilterSearch,
-    GroupScore,
-    MethodResult,
-    Results,
-    Training,
-)
+from unnoise.results import Results
 from unnoise.tiles import ColourGroup, DatasetInfo, Skipped, StoredNoise
 from unnoise.verdict import verdict
 

@@ -15,8 +15,9 @@ from PIL import Image
 import made_results
 from html_page import Page
 from made_results import evaluation, lone
+from unnoise.records import Cost, Sample
 from unnoise.report import RENDERERS, render_csv, render_html, render_markdown
-from unnoise.results import Cost, Results, Sample
+from unnoise.results import Results
 from unnoise.scatter import front
 from unnoise.tiles import Leak
 

@@ -5,7 +5,7 @@ import math
 
 import made_results
 from unnoise.findings import order
-from unnoise.results import BlurTable, Cost, GroupScore, MethodResult
+from unnoise.records import BlurTable, Cost, GroupScore, MethodResult
 from unnoise.tables import aligned, blur_tables, groups_table, leaders_table, methods_table, results_text
 
 COST = Cost(1.2345, 2.0, None, 512 * 512, 5)

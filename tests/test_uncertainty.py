@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from unnoise.errors import ConfigError
-from unnoise.results import Difference
+from unnoise.records import Difference
 from unnoise.uncertainty import CAP, differences, fewest, sentence
 
 Array = npt.NDArray[Any]

@@ -20,7 +20,8 @@ from unnoise.journal import NAME as JOURNAL_NAME
 from unnoise.journal import Journal, key_of
 from unnoise.methods import Contenders
 from unnoise.pairs import content
-from unnoise.results import Cost, Difference, FilterSearch, MethodResult, Results, Sample, decode
+from unnoise.records import Cost, Difference, FilterSearch, MethodResult, Sample
+from unnoise.results import Results, decode
 from unnoise.scores import PSNR, Evaluation
 from unnoise.scoring import fingerprint
 from unnoise.search import BLUR

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.filters import Denoiser
-from unnoise.results import Cost
+from unnoise.records import Cost
 from unnoise.scoring import is_portable
 from unnoise.tiling import reflected
 from unnoise.workers import Process, ProcessDied

@@ -24,7 +24,8 @@ from unnoise.markup import (
     text,
 )
 from unnoise.published import BLUR, BLUR_SIGMAS
-from unnoise.results import BlurTable, MethodResult, Results
+from unnoise.records import BlurTable, MethodResult
+from unnoise.results import Results
 
 Colours = Mapping[str, int]
 """Method's name -> the page's series colour."""

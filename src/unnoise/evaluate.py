@@ -16,7 +16,7 @@ from unnoise.journal import Journal
 from unnoise.metrics import METRICS, psnr_of_mse
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs
-from unnoise.results import BlurTable, GroupScore, Kind, MethodResult
+from unnoise.records import BlurTable, GroupScore, Kind, MethodResult
 from unnoise.scores import Evaluation
 from unnoise.scoring import Doubles, NoisyInput, score_all
 from unnoise.search import BLUR, LeftOut, Search, available, blur_table, plan_search, read_searches, search

@@ -44,8 +44,9 @@ from unnoise.noise import parse as parse_noise
 from unnoise.pairs import of_split
 from unnoise.prepare import PrepareConfig, prepare
 from unnoise.presets import COMMON, PRESETS, Contender
+from unnoise.records import BlurTable, Curve, FilterSearch, MethodResult, Training
 from unnoise.report import RENDERERS
-from unnoise.results import BlurTable, Curve, FilterSearch, MethodResult, Training, decode
+from unnoise.results import decode
 from unnoise.scores import FIGURE_NAME
 from unnoise.sources import find_sources
 from unnoise.subjects import tiles

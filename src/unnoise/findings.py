@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from unnoise.results import Difference, Kind, MethodResult, Results, Training
+from unnoise.records import Difference, Kind, MethodResult, Training
+from unnoise.results import Results
 
 _EQUAL_TRAINING = 0.02
 _FEW_PHOTOGRAPHS = 10

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from unnoise import findings
 from unnoise.markup import as_db, text
-from unnoise.results import Results, Sample
+from unnoise.records import Sample
+from unnoise.results import Results
 
 _FEW = 3
 """Names beside a thumbnail; the rest is counted there."""

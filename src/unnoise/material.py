@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from unnoise import findings
 from unnoise.findings import count, number
 from unnoise.markup import NONE, cell, head, note, row, table, text
-from unnoise.results import PicturesInfo, Results
+from unnoise.records import PicturesInfo
+from unnoise.results import Results
 from unnoise.tiles import DatasetInfo, Leak
 
 _LISTED = 12

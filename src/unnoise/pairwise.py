@@ -5,7 +5,8 @@ from __future__ import annotations
 from unnoise import findings
 from unnoise.findings import count, decibels, plain
 from unnoise.markup import as_db, text
-from unnoise.results import MethodResult, Results
+from unnoise.records import MethodResult
+from unnoise.results import Results
 
 _LOOKS = {"better": "better", "worse": "worse", "can't tell": "even"}
 

@@ -14,7 +14,8 @@ from unnoise.markup import NONE, as_db, as_few, as_mse, as_ssim, as_whole, print
 from unnoise.material import facts
 from unnoise.page import question, render_html
 from unnoise.published import PUBLISHED
-from unnoise.results import FILE_NAME, BlurTable, MethodResult, Results
+from unnoise.records import BlurTable, MethodResult
+from unnoise.results import FILE_NAME, Results
 from unnoise.verdict import answer
 
 __all__ = ["RENDERERS", "render_csv", "render_html", "render_markdown"]

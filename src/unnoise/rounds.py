@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from unnoise.filters import FILTERS, Filter, grid
 from unnoise.parameters import Value
-from unnoise.results import FilterSearch, SearchRound
+from unnoise.records import FilterSearch, SearchRound
 
 # Of a grid, so many settings at most go on to all the pictures, if their error is at most so many times the
 # least.

@@ -19,7 +19,8 @@ from unnoise.errors import ConfigError
 from unnoise.files import replacing
 from unnoise.filters import Denoiser
 from unnoise.journal import Journal, key_of
-from unnoise.results import Sample, decode
+from unnoise.records import Sample
+from unnoise.results import decode
 from unnoise.scoring import fingerprint, is_portable
 from unnoise.workers import Workers
 

@@ -11,7 +11,8 @@ from unnoise import findings
 from unnoise.charts import Axis
 from unnoise.findings import plain
 from unnoise.markup import as_db, as_few, text
-from unnoise.results import MethodResult, Results
+from unnoise.records import MethodResult
+from unnoise.results import Results
 
 _LETTER = 7.0
 """Mean width of a letter of a label, pixels; labels are set in 13."""

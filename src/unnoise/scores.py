@@ -15,7 +15,7 @@ import numpy.typing as npt
 from unnoise.errors import ConfigError
 from unnoise.files import replacing
 from unnoise.metrics import METRICS
-from unnoise.results import MethodResult
+from unnoise.records import MethodResult
 from unnoise.search import Search
 
 Doubles = npt.NDArray[np.float64]

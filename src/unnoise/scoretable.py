@@ -23,7 +23,8 @@ from unnoise.markup import (
     table,
     text,
 )
-from unnoise.results import Difference, MethodResult, Results
+from unnoise.records import Difference, MethodResult
+from unnoise.results import Results
 from unnoise.verdict import recommended
 
 _CUT = 3.0

@@ -10,7 +10,7 @@ from unnoise import remembered
 from unnoise.errors import UnknownName
 from unnoise.filters import FILTERS, Filter, grid
 from unnoise.pairs import Pairs
-from unnoise.results import BlurTable
+from unnoise.records import BlurTable
 from unnoise.rounds import Round, Search, Setting, following
 
 __all__ = [

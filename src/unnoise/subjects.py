@@ -14,7 +14,7 @@ from unnoise.evaluate import pictures_in
 from unnoise.methods import Tuning
 from unnoise.noise import Noise
 from unnoise.pairs import Pairs, content
-from unnoise.results import PicturesInfo
+from unnoise.records import PicturesInfo
 from unnoise.tiles import SEARCHES_FOLDER, Dataset, Leak
 
 _CROPS, _CROP = 64, 96

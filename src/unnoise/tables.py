@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 
 from unnoise.findings import order
-from unnoise.results import BlurTable, MethodResult, Results
+from unnoise.records import BlurTable, MethodResult
+from unnoise.results import Results
 from unnoise.scores import Evaluation
 from unnoise.search import Search
 from unnoise.verdict import verdict

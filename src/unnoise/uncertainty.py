@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unnoise.errors import ConfigError
-from unnoise.results import Difference, Outcome
+from unnoise.records import Difference, Outcome
 
 Doubles = npt.NDArray[np.float64]
 

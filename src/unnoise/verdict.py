@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from unnoise import findings
 from unnoise.findings import count, decibels, duration, interval, listed, spelt, times
-from unnoise.results import Difference, MethodResult, Results
+from unnoise.records import Difference, MethodResult
+from unnoise.results import Results
 
 LEVEL = 0.01
 """Errors that differ by a smaller fraction than this are called level."""
