@@ -138,7 +138,11 @@ def main() -> int:
         pictures = copied(folder, parts[name], options.out / name)
         data = options.out / f"{name}-tiles"
         if not (data / "dataset.json").exists():
-            prepare(PrepareConfig((pictures,), data, noise=NOISE, packed_only=True, seed=options.seed))
+            prepare(
+                PrepareConfig(
+                    (pictures,), data, noise=NOISE, packed_only=True, seed=options.seed, join_leaks=True
+                )
+            )
         load_dataset(data)
         for recipe in options.recipes.split(","):
             run = options.out / "runs" / f"{recipe}-{name}"
