@@ -170,9 +170,12 @@ def show(
     names = [each.name for each in evaluation.methods]
     order = sorted(range(1, len(names)), key=lambda method: evaluation.methods[method].mse)
     chosen = samples.extremes(psnr, order)
+    usual = samples.typical(psnr, order[0], evaluation.groups) if order else []
+    # Noise between the strongest and the weakest opens the page best.
+    usual = [usual[index] for index in sorted(range(len(usual)), key=lambda i: abs(i - len(usual) // 2))]
     firsts = np.cumsum([0, *(len(part.pairs) for part in parts)])
     shown, denoisers = [], []
-    for picture in chosen.pictures:
+    for picture in dict.fromkeys([*usual, *chosen.pictures]):
         at = int(np.searchsorted(firsts, picture, side="right")) - 1
         part = parts[at]
         clean, noisy = part.pairs.pick(picture - int(firsts[at]))
@@ -184,7 +187,7 @@ def show(
                 clean=clean,
                 noisy=noisy,
                 sigma=part.pairs.sigma,
-                focus=names[(worst or best)[0]],
+                focus=names[(worst or best or (order[0],))[0]],
                 psnr={name: float(psnr[method, picture]) for method, name in enumerate(names)},
                 best_of=tuple(names[method] for method in best),
                 worst_of=tuple(names[method] for method in worst),

@@ -75,7 +75,7 @@ LIMITS: dict[str, Limit] = {
         "invented",
         -0.04,
         math.inf,
-        below="invented detail: flat regions have fine detail that the noisy picture lacks",
+        below="unfounded detail: what is left in flat regions is not what the noisy picture has there",
     ),
     "pattern": Limit(
         "pattern", -math.inf, 0.6, above="coarse pattern: brightness was moved from place to place"
@@ -182,9 +182,9 @@ def _flags(measures: Audit) -> tuple[str, ...]:
     for name, limit in LIMITS.items():
         value = getattr(measures, name)
         if value > limit.high:
-            found.append(f"{limit.above} ({value:.2f}, limit {limit.high:g})")
+            found.append(f"{limit.above} ({value:.3g}, limit {limit.high:g})")
         elif value < limit.low:
-            found.append(f"{limit.below} ({value:.2f}, limit {limit.low:g})")
+            found.append(f"{limit.below} ({value:.3g}, limit {limit.low:g})")
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from unnoise.audit import LIMITS
 from unnoise.auditing import MOST, Audited, worst_first
-from unnoise.findings import count
+from unnoise.findings import count, listed
 from unnoise.gallery import Layer, article, gallery
 from unnoise.markup import NONE, cell, note, number_cell, row, table, text
 from unnoise.page import document
@@ -26,9 +26,14 @@ def verdict(found: Sequence[Audited]) -> str:
     if not flagged:
         whole = "it was" if len(judged) == 1 else f"all {len(judged):,} were"
         return f"Nothing suspicious: {whole} changed as noise removal changes a picture."
+    by_method = []
+    for method in dict.fromkeys(each.method for each in judged):
+        mine = [each for each in judged if each.method == method]
+        by_method.append(f"{sum(bool(each.flags) for each in mine):,} of {len(mine):,} by {method}")
+    where = f": {listed(by_method)}" if len(by_method) > 1 else ""
     return (
-        f"Look at {len(flagged):,} of {count(len(judged), 'result')}: more was taken away there than noise, "
-        "or something was added."
+        f"Look at {len(flagged):,} of {count(len(judged), 'result')}{where}. More may have been taken away "
+        "there than noise, or something was added."
     )
 
 
@@ -93,7 +98,7 @@ def _pictures(shown: Sequence[Audited], flagged: Sequence[Audited]) -> str:
             [Layer("noisy", "noisy", each.noisy), Layer("denoised", "denoised", each.denoised)],
             about=each.method,
             role=" · ".join(each.flags) or "nothing suspicious",
-            brief=_brief(each) or "nothing suspicious",
+            brief=f"{each.method}: {_brief(each) or 'nothing suspicious'}",
         )
         for index, each in enumerate(shown)
     ]

@@ -56,8 +56,9 @@ def how(rounds: Mapping[str, Cost | None]) -> str:
     most = max((cost.rounds for cost in rounds.values() if cost), default=0)
     threads = f"{cores} thread{'' if cores == 1 else 's'}"
     return (
-        f"for a megapixel, of calls with one picture of {SIDE} × {SIDE} pixels, the methods in turn, each "
-        f"in a process of its own with {threads}, the median of up to {most} rounds; no reading, no scoring"
+        f"measured on one picture of {SIDE} × {SIDE} pixels with {threads}, the methods in turn, each in a "
+        f"process of its own, and told for a megapixel; the median of up to {most} rounds; neither reading "
+        "files nor scoring is in it"
     )
 
 

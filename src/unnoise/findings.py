@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from unnoise.noise import parse
 from unnoise.records import Difference, Kind, MethodResult, Training
 from unnoise.results import Results
 
@@ -51,8 +52,8 @@ def caveats(results: Results) -> list[str]:
     if ready and results.program == "evaluate":
         those, rows = ("it", "its row is") if len(ready) == 1 else ("they", "their rows are")
         found.append(
-            f"{listed(ready)} came ready-made: if {those} learned from these photographs, {rows} no test. "
-            "'unnoise models NAME' tells what a bundled network was trained on."
+            f"{listed(ready)} came ready-made. If {those} learned from these very photographs, {rows} no "
+            "test; that cannot be seen here, only a network's card tells ('unnoise models NAME')."
         )
     others = [f"{m.label} ({m.tiles:,})" for m in results.ranked() if m not in results.contenders()]
     if others:
@@ -61,6 +62,36 @@ def caveats(results: Results) -> list[str]:
             f"{listed(others)}."
         )
     return found
+
+
+def done(results: Results) -> str:
+    """What was done to what, in a sentence or two: noise that was made is not a camera's."""
+    told = "" if results.pictures is None else _told(results)
+    if results.pictures and any(results.pictures.noises):
+        info = results.pictures
+        noises = listed([noise for noise in info.noises if noise])
+        return (
+            f"Made noise ({noises}) was added to {count(info.pictures, 'clean picture')}.{told} On noise "
+            "that a camera made, the order may be another."
+        )
+    if results.pictures:
+        return (
+            f"{count(results.pictures.pictures, 'picture')} with real noise, each beside a clean one of the "
+            f"same.{told}"
+        )
+    if results.dataset is None:
+        return ""
+    tiles = max((method.tiles for method in results.methods), default=0)
+    return f"Scored: {count(tiles, 'tile')} with the noise {results.dataset.noise}, that of the data set."
+
+
+def _told(results: Results) -> str:
+    info = results.pictures
+    if info is None or not any(info.noises):
+        return " No method was told how strong it is; those that need to know estimated it."
+    if all(parse(noise).sigma is not None for noise in info.noises):
+        return " Methods that can be told its strength were told it."
+    return " It has no one strength that a method could be told."
 
 
 def frozen(results: Results) -> str:
@@ -74,8 +105,8 @@ def frozen(results: Results) -> str:
             return given
         other = "" if info.leaks else "other "
         return (
-            f"Filters were tuned on {count(info.tuned_pictures, f'{other}picture')} and frozen; the "
-            f"{count(info.pictures, 'picture')} here were scored once."
+            f"Filters were tuned on squares of {count(info.tuned_pictures, f'{other}picture')} and frozen; "
+            f"the {count(info.pictures, 'picture')} here were scored once."
         )
     if results.dataset is None or not results.searches:
         return given if results.program == "evaluate" else ""

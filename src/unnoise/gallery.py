@@ -11,6 +11,7 @@ from unnoise import findings
 from unnoise.markup import as_db, text
 from unnoise.records import Sample
 from unnoise.results import Results
+from unnoise.verdict import recommended
 
 _FEW = 3
 """Names beside a thumbnail; the rest is counted there."""
@@ -30,8 +31,10 @@ def gallery_section(results: Results, files: Mapping[str, bytes]) -> str:
     shown = [_sample(results, sample, files, i) for i, sample in enumerate(samples)]
     return (
         "<p>Numbers miss what eyes see: skin like wax, washed-out grass, grain that is left. These are the "
-        "pictures that told most about the methods: where one gained most over the noisy input, and where it "
-        f"gained least.</p>{gallery(shown, _first(results, samples[0]))}"
+        "pictures that tell most about the methods: a typical one, those on which one gained most over the "
+        "noisy input, and those where it gained least. What was taken away shows noise alone at best; where "
+        "the noisy picture is black or white, its noise was cut off, and shapes show all the same.</p>"
+        + gallery(shown, _first(results, samples[0]))
     )
 
 
@@ -98,7 +101,9 @@ def article(
 
 def _first(results: Results, sample: Sample) -> str:
     """The layer that is shown first beside the noisy one."""
-    names = [method.name for method in findings.order(results, "filter", "network")]
+    chosen = recommended(results)
+    names = [chosen.name] if chosen else []
+    names += [method.name for method in findings.order(results, "filter", "network")]
     return next((name for name in names if name in sample.files), "clean")
 
 
@@ -128,6 +133,10 @@ def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index:
         if names:
             roles.append(f"{word} {findings.listed(called)}")
             brief.append(f"{word} {findings.listed(few)}")
+    if not roles:
+        roles, brief = ["typical"], ["typical"]
+    if sample.group is not None and results.pictures and sample.group < len(results.groups):
+        brief.insert(0, results.groups[sample.group].label)
     noisy = next((m.name for m in results.methods if m.kind == "input"), "noisy")
     layers = []
     for name, words, image in _layers(results, sample, files):

@@ -47,7 +47,8 @@ def _pictures(info: PicturesInfo) -> Iterator[str]:
             + (
                 "clipped to [0, 1], as stored pictures are."
                 if info.clipped
-                else "not clipped: values beyond black and white stayed, as in most publications."
+                else "not clipped: values beyond black and white stayed, as in most publications. What a "
+                "method makes of them, and the noisy picture itself, are clipped before they are scored."
             )
         )
     else:

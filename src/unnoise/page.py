@@ -45,13 +45,14 @@ def render_html(results: Results, files: Mapping[str, bytes]) -> str:
     experiment = results.program == "experiment"
     scored = f"{findings.unit(results)}s"
     data = ("data", "What was done to what" if experiment else "What was scored", data_section(results))
+    scores = (
+        "scores",
+        "Every method, scored on the test tiles" if experiment else f"Every method on the same {scored}",
+        scores_section(results, colours),
+    )
+    quality = ("quality", "Quality against time", scatter_section(results))
     sections = (
-        (
-            "scores",
-            "Every method, scored on the test tiles" if experiment else f"Every method on the same {scored}",
-            scores_section(results, colours),
-        ),
-        ("quality", "Quality against time", scatter_section(results)),
+        *((scores, quality) if experiment else (quality, scores)),
         ("pictures", "Look for yourself", gallery_section(results, files)),
         ("published", "Beside the published numbers", _published(results) if experiment else ""),
         ("groups", "By colour" if results.dataset else "Noise by noise", groups_section(results)),
@@ -118,6 +119,7 @@ def _top(results: Results) -> str:
         f'<header><h1>{question(results)}</h1><p class="by">{text(" · ".join(facts))}</p>',
         note([findings.leaks(results)]),
         f'<p class="lead">{text(first)}</p>',
+        *([] if results.program == "experiment" else [f'<p class="soft">{text(findings.done(results))}</p>']),
         *(f'<p class="second">{text(sentence)}</p>' for sentence in seconds),
         *(f'<p class="soft">{text(sentence)}</p>' for sentence in said if sentence),
         _steps(results),

@@ -27,8 +27,8 @@ class PicturesInfo:
         seed: of the noise.
         sha256: of the pictures' names and contents.
         tuned_on: the folder whose pictures the filters were searched on, or nothing.
-        tuned_pictures: how many those are.
-        tuned_sha256: of their names and contents.
+        tuned_pictures: on squares of how many of them.
+        tuned_sha256: of the names and contents of all of them.
         leaks: pictures that were tuned or trained on, and show what is scored, where that was allowed.
     """
 

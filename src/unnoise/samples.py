@@ -75,6 +75,25 @@ def extremes(psnr: Doubles, order: Sequence[int], most: int = MOST) -> Extremes:
     return Extremes(best, worst)
 
 
+def typical(psnr: Doubles, method: int, groups: npt.NDArray[np.int16] | None) -> list[int]:
+    """A picture of each group, or of all, on which a method's gain is in the middle.
+
+    Args:
+        psnr: (methods, pictures), dB; the first method is the noisy input.
+        method: whose gain.
+        groups: (pictures,), or None where there are none.
+    """
+    with np.errstate(invalid="ignore"):
+        gains = psnr[method] - psnr[0]
+    kinds = np.zeros(len(gains), np.int16) if groups is None else groups
+    found = []
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero((kinds == kind) & np.isfinite(gains))
+        if len(rows):
+            found.append(int(rows[np.argsort(gains[rows], kind="stable")[len(rows) // 2]]))
+    return found
+
+
 def window(clean: FloatArray, denoised: FloatArray, side: int = SIDE) -> tuple[int, int, int, int]:
     """Left, top, width and height of the square where the denoised picture errs most.
 

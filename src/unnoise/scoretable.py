@@ -109,11 +109,11 @@ def _caption(results: Results) -> str:
             f"Against the leader: the mean difference in PSNR to {text(first.label)} over the "
             f"photographs, with "
             f"its {confidence * 100:g}\N{NO-BREAK SPACE}% interval; the bar goes from the leader's line "
-            f"to the mean."
+            f"to the mean, and is cut off where that is far."
         )
     if any(method.cost for method in results.methods):
-        timed = f" ({text(results.timed)})" if results.timed else ""
-        parts.append(f"Time and memory are for a million pixels on this machine{timed}.")
+        timed = f" {text(results.timed)}" if results.timed else " measured on this machine"
+        parts.append(f"MP: a megapixel, a million pixels. Time and memory were{timed}.")
     return " ".join(parts)
 
 
@@ -174,6 +174,7 @@ def _columns(results: Results) -> Iterator[_Column]:
             "against the leader, dB", "", lambda m: _behind(results, m), lambda m: _gap(results, m), True
         )
         yield _seconds()
+        yield _memory()
         yield from _noises(results)
     yield _Column("SSIM", "", lambda m: m.ssim, lambda m: as_ssim(m.ssim), True)
     yield _Column("MS-SSIM", "", lambda m: m.ms_ssim, lambda m: as_ssim(m.ms_ssim), True)
@@ -192,14 +193,8 @@ def _columns(results: Results) -> Iterator[_Column]:
     else:
         yield of_mean
         yield _Column("MSE", "", lambda m: m.mse, lambda m: as_mse(m.mse))
-        if results.method(results.baseline).kind == "filter":
-            yield from _ratio(results)
-    yield _Column(
-        "MB a MP",
-        "cost" if experiment else "",
-        lambda m: m.cost.megabytes if m.cost else None,
-        lambda m: as_few(m.cost.megabytes) if m.cost and m.cost.megabytes is not None else NONE,
-    )
+    if experiment:
+        yield _memory("cost")
     yield _Column(
         "para&shy;meters",
         "cost" if experiment else "",
@@ -233,6 +228,15 @@ def _seconds(over: str = "") -> _Column:
         over,
         lambda m: m.cost.seconds if m.cost else None,
         lambda m: as_few(m.cost.seconds) if m.cost else NONE,
+    )
+
+
+def _memory(over: str = "") -> _Column:
+    return _Column(
+        "MB a MP",
+        over,
+        lambda m: m.cost.megabytes if m.cost else None,
+        lambda m: as_few(m.cost.megabytes) if m.cost and m.cost.megabytes is not None else NONE,
     )
 
 

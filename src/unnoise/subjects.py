@@ -174,7 +174,10 @@ def _with_tuning(
         ]
 
     info = replace(
-        subject.pictures, tuned_on=str(tune), tuned_pictures=len(others), tuned_sha256=_digest(others)
+        subject.pictures,
+        tuned_on=str(tune),
+        tuned_pictures=min(_CROPS, len(others)),
+        tuned_sha256=_digest(others),
     )
     return replace(subject, tuning=tuning, pictures=info, tuned_on=others)
 

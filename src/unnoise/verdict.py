@@ -152,13 +152,13 @@ def _price(results: Results, chosen: MethodResult) -> str:
         return ""
     sentence = (
         f"It takes {duration(PHOTOGRAPH * chosen.cost.seconds)} for a photograph of {PHOTOGRAPH} megapixels "
-        "on this machine"
+        f"{_machine(results)}"
     )
     parts = []
     faster = quicker(results, chosen)
     if faster and faster.cost:
         parts.append(
-            f"where time matters, {faster.label} is {_factor(chosen.cost.seconds / faster.cost.seconds)} "
+            f"where time matters, {called(faster)} is {_factor(chosen.cost.seconds / faster.cost.seconds)} "
             f"as quick and {findings.plain(abs(_ahead(results, chosen, faster)))} dB behind"
         )
     filters = [m for m in findings.order(results, "filter") if m in results.contenders("filter")]
@@ -171,6 +171,12 @@ def _price(results: Results, chosen: MethodResult) -> str:
             behind = "can't be told from it, and is"
         parts.append(f"the best filter, {best.label}, {behind} {pace}")
     return "; ".join([sentence, *parts]) + "."
+
+
+def _machine(results: Results) -> str:
+    """Where that was measured; a photograph is many times what was timed."""
+    cores = results.machine.get("cores", "")
+    return f"on {cores} cores, by what a small one takes" if cores else "on this machine"
 
 
 def quicker(results: Results, chosen: MethodResult) -> MethodResult | None:
