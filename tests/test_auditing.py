@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / kind).mkdir(exist_ok=True)
             PIL.Image.fromarray(pixels).save(folder / kind / f"{name}.png")
     PIL.Image.fromarray(np.zeros((50, 50, 3), np.uint8)).save(folder / "noisy" / "small.png")
-    PIL.Image.fromarray(np.zeros((50, 50, 3), np.uint8)).save(folder / "good" / "small.png")
+    PIL.Image.fromarray(np.ones((50, 50, 3), np.uint8)).save(folder / "good" / "small.png")
     return folder
 
 
@@ -54,11 +54,19 @@ def test_damage_is_flagged_and_noise_removal_is_not(place: Path) -> None:
     reasons = {(each.picture, each.method): each.reason for each in found if each.audit is None}
     assert "128 × 128 pixels at least" in reasons["small.png", "good"]
     assert reasons["small.png", "blurred"] == "no result of it in blurred"
-    assert "Look at 4 of 6 results" in verdict(found)
+    assert verdict(found).startswith(
+        "Look at 4 of 6 results: 0 of 2 by good, 2 of 2 by blurred and 2 of 2 by median."
+    )
     text = audit_text(found)
     assert "cat.png, blurred\n  removed" in text
     assert "small.png, good: an audit needs" in text
     assert json.loads(json.dumps(record(found[0])))["picture"] == "cat.png"
+
+
+def test_what_was_not_changed_is_not_judged(place: Path) -> None:
+    found = audit_all(files(place / "noisy"), {"same": files(place / "noisy")}, workers=1)
+    assert {each.reason for each in found} == {"nothing was changed"}
+    assert verdict(found) == "No picture could be judged."
 
 
 def test_the_page_shows_what_was_flagged(place: Path) -> None:

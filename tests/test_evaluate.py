@@ -184,12 +184,10 @@ def test_searches_are_kept_beside_the_data_set_which_can_be_made_again(
     assert not (again.path / "searches").exists()
 
 
-def test_the_terms_of_bm3d_are_said_where_it_is_named_with_its_spelling(
-    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unnoise.filters.require", lambda _: None)
+def test_the_terms_of_bm3d_are_said_and_there_is_nothing_to_tune(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unnoise.methods.require", lambda _: None)
     lines: list[str] = []
-    assert choose(["bm3d:"], dataset, log=lines.append) == [parse("bm3d")]
+    assert choose(["bm3d"], log=lines.append).denoisers == ((parse("bm3d"),),)
     assert lines == ["note: bm3d: the package bm3d may be used for non-commercial purposes only"]
 
 

@@ -93,8 +93,10 @@ def test_ends_in_a_report_and_does_nothing_twice(source: Path, monkeypatch: pyte
     def forbidden(*_: Any, **__: Any) -> None:
         raise AssertionError("done again")
 
-    for name in ("prepare", "compare", "evaluate"):
+    for name in ("prepare", "compare"):
         monkeypatch.setattr(experiment, name, forbidden)
+    for name in ("unnoise.scoring._scored", "unnoise.costs.measure", "unnoise.samples._denoised"):
+        monkeypatch.setattr(name, forbidden)
     monkeypatch.setattr("unnoise.train.train", forbidden)
     assert run_experiment(config(source), progress=False) == report
     again = Results.from_json((out / "results.json").read_text(encoding="utf-8"))
@@ -247,12 +249,8 @@ def test_a_score_says_how_the_network_was_trained(
         (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
         if broken:
             (folder / "broken_off.txt").write_text("the loss became nan", encoding="utf-8")
-    measured = MethodResult("network", "network", "network", 0.01, 20.0, 20.0, 0.5, 9)
-    monkeypatch.setattr(experiment, "load", lambda folder: folder)
-    monkeypatch.setattr(experiment, "_measure", lambda folder, *_: replace(measured, name=str(folder)))
-    first, second = (
-        experiment._scored(asked, each, dataset, lambda _: None, False) for each in (FIRST, SECOND)
-    )
+    measured = MethodResult("first", "first", "network", 0.01, 20.0, 20.0, 0.5, 9)
+    first, second = (experiment._trained_here(asked, each, dataset, measured) for each in (FIRST, SECOND))
     assert (first.name, first.label, first.article_row, first.mse) == ("first", "first, Adam", "dense", 0.01)
     assert "batch 8" in first.settings
     tiles = dataset.info.counts["train"]

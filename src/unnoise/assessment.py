@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unnoise import costs, provenance, samples
 from unnoise.cores import available_cores
@@ -70,7 +71,9 @@ def open_journal(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> 
     journal = Journal(path)
     known = journal.get(ASKED)
     if known != asked:
-        if there and not overwrite:
+        # A folder in which nothing has been measured yet holds no evaluation.
+        begun = known is None or any(journal.get(key) is not None for key in journal.keys - {ASKED, TOOK})
+        if there and begun and not overwrite:
             what = "holds another evaluation" if known is not None else "is not empty"
             raise ConfigError(f"{folder} {what}", hint="Take another -o, or --overwrite.")
         journal.keep(ASKED, dict(asked))
@@ -109,7 +112,7 @@ def assess(
     journal = journal or Journal()
     parts = [Part(pairs, methods) for pairs, methods in zip(subject.pairs, contenders.denoisers, strict=True)]
     count = sum(len(pairs) for pairs in subject.pairs)
-    log(f"scoring {len(contenders.names)} methods on {count} images")
+    log(f"scoring {counted(len(contenders.names), 'method')} on {counted(count, 'image')}")
     found = score_parts(
         parts, names=contenders.names, more=more, journal=journal, workers=workers, progress=progress
     )
@@ -136,7 +139,7 @@ def assess(
         machine=provenance.machine(None),
         seeds=_seeds(subject),
         searches=_searched(subject, contenders),
-        notes=tuple(notes),
+        notes=(*notes, *_untouched(found)),
         timed=timed,
         program="evaluate",
         pictures=subject.pictures,
@@ -147,13 +150,25 @@ def assess(
 
 
 def compared(evaluation: Evaluation) -> tuple[Difference, ...]:
-    """How every method differs from every other on the same photographs."""
+    """How every method differs from every other on the same photographs.
+
+    Pictures that the noise left as they were do not count: beside an infinite PSNR nothing is near.
+    """
+    noisy = touched(evaluation)
+    if not noisy.any():
+        return ()
     return differences(
         [each.name for each in evaluation.methods],
-        evaluation.scores[:, :, PSNR],
-        evaluation.photographs,
-        groups=evaluation.groups,
+        evaluation.scores[:, noisy, PSNR],
+        [name for name, counts in zip(evaluation.photographs, noisy, strict=True) if counts],
+        groups=None if evaluation.groups is None else evaluation.groups[noisy],
     )
+
+
+def touched(evaluation: Evaluation) -> npt.NDArray[np.bool_]:
+    """Which pictures the noise changed."""
+    found: npt.NDArray[np.bool_] = np.isfinite(evaluation.scores[0, :, PSNR])
+    return found
 
 
 def show(
@@ -222,6 +237,15 @@ def _costs(part: Part, names: Sequence[str], journal: Journal) -> dict[str, Cost
     return {name: decode(Cost | None, cost) for name, cost in kept.items()}
 
 
+def _untouched(evaluation: Evaluation) -> Iterator[str]:
+    left = int((~touched(evaluation)).sum())
+    if left:
+        yield (
+            f"{counted(left, 'picture')} of {len(evaluation.names):,} came out of the noise as they were. "
+            "They are in the means, where their PSNR is infinite, and not in the comparisons of methods."
+        )
+
+
 def _searched(subject: Subject, contenders: Contenders) -> tuple[FilterSearch, ...]:
     """How the filters were tuned; where there are several noises, for each."""
     noises = subject.pictures.noises if subject.pictures and len(subject.pairs) > 1 else ()
@@ -243,3 +267,8 @@ def _seeds(subject: Subject) -> dict[str, int]:
     if subject.dataset is not None:
         return {"split and noise": subject.dataset.info.seed}
     return {"noise": subject.pictures.seed} if subject.pictures else {}
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,13 @@ def _audited(work: _Work) -> Audited:
     try:
         noisy = images.read(work.noisy).pixels
         denoised = images.read(work.by).pixels if isinstance(work.by, Path) else work.by(noisy)
+        if np.array_equal(noisy, denoised):
+            return Audited(work.picture, work.method, None, "nothing was changed")
         found = audit(noisy, denoised)
     except UnnoiseError as error:
         return Audited(work.picture, work.method, None, str(error))
+    if not math.isfinite(found.removed):
+        return Audited(work.picture, work.method, None, "most of it is near black or white")
     place = window(noisy, denoised)
     shown = [encoded(cut(picture, place))[1] for picture in (noisy, denoised)]
     return Audited(work.picture, work.method, found, "", *shown)

@@ -149,7 +149,7 @@ def evaluate_folder(
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
-    """Name -> file of a folder's image files (by their extension), sorted.
+    """Name -> file of a folder's image files (by their extension), sorted; hidden ones are passed over.
 
     Raises:
         DataError: there is no such folder.
@@ -158,7 +158,11 @@ def pictures_in(folder: Path) -> dict[str, Path]:
 
     if not folder.is_dir():
         raise DataError(f"no folder {folder}", hint="Give a folder of images.")
-    return {path.name: path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXTENSIONS}
+    return {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+    }
 
 
 @dataclass(frozen=True, eq=False)

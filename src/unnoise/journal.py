@@ -42,6 +42,11 @@ class Journal:
         """What was kept under a key, as JSON's plain values; None where nothing was."""
         return self._found.get(key)
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """All keys under which something was kept."""
+        return frozenset(self._found)
+
     def keep(self, key: str, value: Any) -> None:
         """Keep a result: JSON's plain values, and floats of any kind.
 

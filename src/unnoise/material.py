@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from unnoise import findings
 from unnoise.findings import count, number
 from unnoise.markup import NONE, cell, head, note, row, table, text
+from unnoise.noise import clips, parse
 from unnoise.records import PicturesInfo
 from unnoise.results import Results
 from unnoise.tiles import DatasetInfo, Leak
@@ -41,14 +42,15 @@ def _pictures(info: PicturesInfo) -> Iterator[str]:
             else f"To each, noise was added: {spelt}"
         )
         noise = (
-            f"{each} (strength on the 0–255 scale), drawn with seed {info.seed} and the picture's name: "
+            f"{each}, drawn with seed {info.seed} and the picture's name: "
             f"every "
             "method saw the same noisy pixels. They were "
             + (
                 "clipped to [0, 1], as stored pictures are."
                 if info.clipped
-                else "not clipped: values beyond black and white stayed, as in most publications. What a "
-                "method makes of them, and the noisy picture itself, are clipped before they are scored."
+                else f"not clipped{_but(noises)}: values beyond black and white stayed, as in most "
+                "publications. What a method makes of them, and the noisy picture itself, are clipped before "
+                "they are scored."
             )
         )
     else:
@@ -64,6 +66,10 @@ def _pictures(info: PicturesInfo) -> Iterator[str]:
         f"whole. {noise}</p>"
     )
     yield _leaks(info.leaks)
+
+
+def _but(noises: Sequence[str]) -> str:
+    return ", but for noise that stores" if any(clips(parse(noise)) for noise in noises) else ""
 
 
 def _dataset(results: Results, info: DatasetInfo) -> Iterator[str]:

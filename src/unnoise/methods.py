@@ -64,25 +64,9 @@ def choose(
         NetworkError: a network cannot be loaded.
         ConfigError: a filter is to be searched, and there are no pictures for that.
     """
-    fixed: dict[str, Denoiser | None] = {}
-    for text in texts:
-        name, colon, _ = text.partition(":")
-        if name in FILTERS:
-            require(name)
-            fixed[text] = parse(text) if colon else None
-            if colon and (word := FILTERS[name].licence_note):
-                log(f"note: {name}: {word}")
-        elif Path(text).exists() or text.endswith(".onnx") or text in bundled():
-            fixed[text] = load(text)
-        else:
-            raise UnknownName("denoiser", text, [*FILTERS, *bundled()])
+    fixed = named(texts, tuned=tuning is not None, log=log)
     bare = [text for text, denoiser in fixed.items() if denoiser is None]
     searches: list[tuple[Search, ...]] = [()] * parts
-    if bare and tuning is None:
-        raise ConfigError(
-            f"{', '.join(bare)} must be tuned, and there are no pictures to tune on",
-            hint=f"Give other clean pictures with --tune FOLDER, or settings, such as {parse(bare[0]).spec}",
-        )
     if bare and tuning is not None:
         for number, pairs in enumerate(tuning()):
             log(f"searching {', '.join(bare)} on {len(pairs)} images ({pairs.where})")
@@ -93,3 +77,39 @@ def choose(
         denoisers.append(tuple(tuned[text] if known is None else known for text, known in fixed.items()))
     names = unique_names([NoisyInput(), *denoisers[0]])[1:]
     return Contenders(tuple(names), tuple(denoisers), tuple(searches))
+
+
+def named(texts: Sequence[str], *, tuned: bool, log: Log = lambda _: None) -> dict[str, Denoiser | None]:
+    """What each text names; None for a filter that is to be searched.
+
+    Args:
+        texts: what the person wrote.
+        tuned: whether there are pictures to search on.
+        log: takes a line of text for people.
+
+    Raises:
+        UnknownName: a text is none of what :func:`choose` takes.
+        MissingExtra: a filter needs packages that are not installed.
+        NetworkError: a network cannot be loaded.
+        ConfigError: a filter is to be searched, and there are no pictures for that.
+    """
+    fixed: dict[str, Denoiser | None] = {}
+    for text in texts:
+        name, colon, _ = text.partition(":")
+        if name in FILTERS:
+            require(name)
+            settled = bool(colon) or not FILTERS[name].parameters
+            fixed[text] = parse(text) if settled else None
+            if settled and (word := FILTERS[name].licence_note):
+                log(f"note: {name}: {word}")
+        elif Path(text).exists() or text.endswith(".onnx") or text in bundled():
+            fixed[text] = load(text)
+        else:
+            raise UnknownName("denoiser", text, [*FILTERS, *bundled()])
+    bare = [text for text, denoiser in fixed.items() if denoiser is None]
+    if bare and not tuned:
+        raise ConfigError(
+            f"{', '.join(bare)} must be tuned, and there are no pictures to tune on",
+            hint=f"Give other clean pictures with --tune FOLDER, or settings, such as {parse(bare[0]).spec}",
+        )
+    return fixed

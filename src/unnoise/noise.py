@@ -344,6 +344,16 @@ def parse(spec: str) -> Noise:
         ) from None
 
 
+def clips(noise: Noise) -> bool:
+    """Whether all that a noise makes lies in [0, 1], as that of noises that store pictures does."""
+    if isinstance(noise, Mixture):
+        return all(clips(part) for part in noise.parts)
+    return clips(noise.parts[-1]) if isinstance(noise, Chain) else noise.name in _STORING
+
+
+_STORING = frozenset({"realistic", "jpeg"})
+
+
 def has_levels(noise: Noise) -> bool:
     """Whether one sigma describes each draw of a noise, so that a network can be told it."""
     return noise.levels is not None

@@ -140,6 +140,11 @@ class Difference:
     wins: int
     outcome: Outcome
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there were photographs enough for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -223,7 +223,12 @@ def write(
         for item in work:
             if not is_portable(item[2]):
                 take(item, _denoised(item))
-    return tuple(made[number] for number in range(len(shown)))
+    found = tuple(made[number] for number in range(len(shown)))
+    wanted = {name for sample in found for name in sample.files.values()}
+    for path in (folder / FOLDER).glob("*-[0-9]*.*"):
+        if f"{FOLDER}/{path.name}" not in wanted:
+            path.unlink()
+    return found
 
 
 _Work = tuple[int, str, Denoiser, FloatArray, float | None]

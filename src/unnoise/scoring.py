@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from unnoise.cores import available_cores
+from unnoise.errors import ImageError
 from unnoise.filters import Denoiser, Filter, Stacking
 from unnoise.journal import Journal, key_of
 from unnoise.metrics import METRICS, ON_DEMAND, every
@@ -183,9 +184,16 @@ def _called(unit: Unit, where: str) -> str:
 def _scored(unit: Unit) -> Doubles:
     """Scores (pictures, metrics) of a unit."""
     clean, noisy = unit.chunk.read()
-    if isinstance(unit.denoiser, Stacking):
-        denoised = unit.denoiser.stack(noisy, unit.sigma)
-    else:
-        denoised = np.stack([unit.denoiser(picture, unit.sigma) for picture in noisy])
+    try:
+        if isinstance(unit.denoiser, Stacking):
+            denoised = unit.denoiser.stack(noisy, unit.sigma)
+        else:
+            denoised = np.stack([unit.denoiser(picture, unit.sigma) for picture in noisy])
+    except ImageError as error:
+        where = getattr(unit.chunk, "name", "")
+        raise ImageError(
+            f"{unit.denoiser.name}{f' on {where}' if where else ''}: {error}",
+            hint="Leave out that method, or that noise or picture.",
+        ) from None
     rows = [score(*pair, more=unit.more) for pair in zip(clean, denoised, strict=True)]
     return np.array(rows, np.float64).reshape(len(clean), len(unit.metrics))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from unnoise import images
 from unnoise import pairs as pairs_of
-from unnoise.errors import ConfigError, DataError
+from unnoise.errors import ConfigError, DataError, ImageError, UnnoiseError
 from unnoise.evaluate import pictures_in
+from unnoise.inference import check_range
 from unnoise.methods import Tuning
-from unnoise.noise import Noise
+from unnoise.noise import Noise, clips
 from unnoise.pairs import Pairs, content
 from unnoise.records import PicturesInfo
 from unnoise.tiles import SEARCHES_FOLDER, Dataset, Leak
@@ -32,6 +33,7 @@ class Subject:
         pictures: what they are where there is no data set.
         files: name -> clean file of what is scored, where there is no data set.
         tuned_on: name -> file of what filters are searched on, likewise.
+        skipped: files that could not be read, each with the reason.
     """
 
     pairs: tuple[Pairs, ...]
@@ -40,6 +42,7 @@ class Subject:
     pictures: PicturesInfo | None = None
     files: Mapping[str, Path] | None = None
     tuned_on: Mapping[str, Path] | None = None
+    skipped: tuple[str, ...] = ()
 
     def with_leaks(self, leaks: tuple[Leak, ...]) -> Subject:
         """The same, knowing what of it was tuned or trained on."""
@@ -85,12 +88,13 @@ def clean_pictures(
     """
     if len({noise.spec for noise in noises}) < len(noises) or not noises:
         raise ConfigError("give each noise once, and one at least", hint="For example --noise gaussian:25.")
-    files = _pictures(folder)
+    files, sizes, skipped = _readable(_pictures(folder))
     parts = tuple(
         pairs_of.of_pictures(files, noise, where=f"{folder}, {noise.spec}", seed=seed) for noise in noises
     )
-    info = _info(str(folder), files, noises, clipped=False, seed=seed)
-    return _with_tuning(Subject(parts, None, pictures=info, files=files), folder, tune, noises, seed)
+    info = _info(str(folder), files, sizes, noises, clipped=all(map(clips, noises)), seed=seed)
+    subject = Subject(parts, None, pictures=info, files=files, skipped=skipped)
+    return _with_tuning(subject, folder, tune, noises, seed)
 
 
 def real_pairs(
@@ -111,10 +115,23 @@ def real_pairs(
         ConfigError: there is something to tune on, and not one noise.
     """
     pairs = partners(noisy, clean)
+    same = [str(one) for one, other in pairs.values() if one.resolve() == other.resolve()]
+    if same:
+        raise DataError(
+            f"pictures stand beside themselves: {', '.join(same)}", hint="Give noisy pictures and clean ones."
+        )
+    if noises and tune is None:
+        raise ConfigError(
+            "--pairs has its own noise; --noise is what --tune gets",
+            hint="Leave it out, or give --tune, too.",
+        )
     where = f"{noisy} beside {clean}"
     part = pairs_of.of_files(pairs, where=where)
     files = {name: file for name, (_, file) in pairs.items()}
-    info = _info(where, files, (), clipped=True, seed=seed)
+    files, sizes, skipped = _readable(files)
+    if skipped:
+        raise ImageError("; ".join(skipped), hint="Leave the pairs of these out.")
+    info = _info(where, files, sizes, (), clipped=True, seed=seed)
     if tune is not None and len(noises) != 1:
         raise ConfigError(
             "filters can be tuned for real noise on pictures that get one noise like it",
@@ -129,7 +146,7 @@ def partners(noisy: str, clean: str) -> dict[str, tuple[Path, Path]]:
     Raises:
         DataError: files that have no partner; all are named.
     """
-    theirs, ours = _keyed(noisy), _keyed(clean)
+    theirs, ours = _keyed(noisy, clean), _keyed(clean, noisy)
     both = theirs.keys() & ours.keys()
     alone = [str(path) for key, path in (*theirs.items(), *ours.items()) if key not in both]
     if alone or not theirs:
@@ -142,16 +159,40 @@ def partners(noisy: str, clean: str) -> dict[str, tuple[Path, Path]]:
     return {key: (theirs[key], ours[key]) for key in sorted(theirs)}
 
 
-def _keyed(place: str) -> dict[str, Path]:
+def _keyed(place: str, other: str) -> dict[str, Path]:
     """What tells a file from the others of its folder or pattern -> file."""
     if Path(place).is_dir():
-        return {Path(name).stem: path for name, path in pictures_in(Path(place)).items()}
+        return by_name(Path(place), Path(other))
     pattern = Path(place).name
     before, star, after = pattern.partition("*")
     if not star or "*" in after:
         raise DataError(f"{place} is no folder, and no pattern with one *", hint="Quote the pattern.")
     found = sorted(Path(place).parent.glob(pattern))
     return {path.name.removeprefix(before).removesuffix(after): path for path in found}
+
+
+def by_name(folder: Path, other: Path) -> dict[str, Path]:
+    """Files of a folder by what their partners in another have in common with them.
+
+    That is the whole name where both folders hold the same names, else the name without its suffix.
+
+    Raises:
+        DataError: two files differ in their suffix alone; all such are listed.
+    """
+    files = pictures_in(folder)
+    if other.is_dir() and files.keys() == pictures_in(other).keys():
+        return files
+    stems: dict[str, list[str]] = {}
+    for name in files:
+        stems.setdefault(Path(name).stem, []).append(name)
+    alike = [name for names in stems.values() if len(names) > 1 for name in names]
+    if alike:
+        raise DataError(
+            f"files of {folder} differ in their suffix alone, so nobody can tell which is meant: "
+            f"{', '.join(alike)}",
+            hint="Leave one of each, or give both folders the same names.",
+        )
+    return {stem: files[name] for stem, (name,) in stems.items()}
 
 
 def _with_tuning(
@@ -194,23 +235,47 @@ def _digest(files: Mapping[str, Path]) -> str:
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _readable(
+    files: Mapping[str, Path],
+) -> tuple[dict[str, Path], list[tuple[int, int]], tuple[str, ...]]:
+    """Files that hold pictures in [0, 1], their widths and heights, and the others with the reasons.
+
+    Raises:
+        DataError: none does.
+    """
+    good, sizes, skipped = {}, [], []
+    for name, path in files.items():
+        try:
+            pixels = images.read(path).pixels
+            check_range(float(pixels.min()), float(pixels.max()))
+        except UnnoiseError as error:
+            skipped.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            continue
+        good[name] = path
+        sizes.append((pixels.shape[1], pixels.shape[0]))
+    if not good:
+        raise DataError("; ".join(skipped), hint="Give a folder of images.")
+    return good, sizes, tuple(skipped)
+
+
 def _info(
-    where: str, files: Mapping[str, Path], noises: Sequence[Noise], *, clipped: bool, seed: int
+    where: str,
+    files: Mapping[str, Path],
+    sizes: Sequence[tuple[int, int]],
+    noises: Sequence[Noise],
+    *,
+    clipped: bool,
+    seed: int,
 ) -> PicturesInfo:
-    sizes = []
-    for path in files.values():
-        with images.open(path) as document:
-            frame = next(iter(document))
-            sizes.append((frame.samples.shape[1], frame.samples.shape[0]))
-    sizes.sort(key=lambda size: size[0] * size[1])
+    ordered = sorted(sizes, key=lambda size: size[0] * size[1])
     return PicturesInfo(
         where=where,
         pictures=len(files),
         photographs=len(set(pairs_of.photographs(files))),
         noises=tuple(noise.spec for noise in noises) or ("",),
         clipped=clipped,
-        smallest=sizes[0],
-        largest=sizes[-1],
+        smallest=ordered[0],
+        largest=ordered[-1],
         seed=seed,
         sha256=_digest(files),
     )

@@ -60,7 +60,7 @@ def level_with(results: Results, best: MethodResult) -> list[MethodResult]:
     found = []
     for method in findings.order(results, "filter", "network"):
         between = results.difference(best.name, method.name) if method != best else None
-        if between and between.outcome == "can't tell":
+        if between and between.is_known and between.outcome == "can't tell":
             found.append(method)
     return found
 
@@ -72,6 +72,13 @@ def _of_evaluation(results: Results) -> list[str]:
     where = f"On {_these(results)}"
     noisy = next(iter(results.contenders("input")), None)
     gain = _ahead(results, best, noisy) if noisy else math.inf
+    beside = results.difference(best.name, noisy.name) if noisy else None
+    unsure = beside is not None and beside.is_known and beside.outcome == "can't tell"
+    if noisy and unsure:
+        return [
+            f"{where}, nobody can tell whether any method is better than leaving the noise as it is: the "
+            f"nearest is {best.label} ({decibels(gain)} dB, {interval(beside)})."  # type: ignore[arg-type]
+        ]
     if noisy and not gain > 0:
         return [
             f"{where}, no method is better than leaving the noise as it is: the nearest, {best.label}, is "
@@ -99,7 +106,7 @@ def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: M
         gain = ""
         if noisy:
             between = results.difference(best.name, noisy.name)
-            sure = f" ({interval(between)})" if between else ""
+            sure = f" ({interval(between)})" if between and between.is_known else ""
             gain = f" gains {findings.plain(_ahead(results, best, noisy))} dB over the noisy input{sure}, and"
         return f"{best.label}{gain} is the only method that was scored."
     level = level_with(results, best)
@@ -107,10 +114,11 @@ def _choice(results: Results, best: MethodResult, chosen: MethodResult, noisy: M
         return _level(results, best, chosen, level)
     second, every = others[0], len(others) > 1
     between, ahead = results.difference(best.name, second.name), _ahead(results, best, second)
-    if between is None:
+    if between is None or not between.is_known:
+        sure = "how sure that is was not computed" if between is None else "too few to tell how sure that is"
         return (
             f"{best.label} has the highest PSNR: {findings.plain(best.psnr)} dB, "
-            f"{findings.plain(ahead)} dB more than {second.label}; how sure that is was not computed."
+            f"{findings.plain(ahead)} dB more than {second.label}; {sure}."
         )
     whom = f"every other method, by {findings.plain(ahead)} dB over the next, {second.label}"
     alone = f"{second.label}, by {findings.plain(ahead)} dB"

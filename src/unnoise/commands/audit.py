@@ -42,6 +42,7 @@ def audited(
     from unnoise.methods import choose
     from unnoise.provenance import versions
     from unnoise.scores import check_outputs, write_lines
+    from unnoise.subjects import by_name
 
     if noisy is None or (denoised is None) == (not denoisers) or others:
         raise ConfigError(
@@ -52,12 +53,13 @@ def audited(
     if not files:
         raise DataError(f"no pictures in {noisy}", hint="Give a folder of images.")
     if output is not None:
+        if output.resolve() in {each.resolve() for each in (noisy, denoised) if each is not None}:
+            raise ConfigError(f"{output} is read from, so nothing is written there", hint="Take another -o.")
         check_outputs(output, (REPORT, RECORDS), overwrite=overwrite)
     if denoised is not None:
-        theirs = {path.stem: path for path in pictures_in(denoised).values()}
-        methods = {
-            denoised.name: {name: theirs[path.stem] for name, path in files.items() if path.stem in theirs}
-        }
+        made = {path.name: key for key, path in by_name(noisy, denoised).items()}
+        theirs = by_name(denoised, noisy)
+        methods = {denoised.name: {name: theirs[made[name]] for name in files if made[name] in theirs}}
         found = audit_all(files, methods, workers=workers)
     else:
         contenders = choose(denoisers, log=note)

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unnoise.commands.audit import audited
-from unnoise.console import Command, answer, answer_lines, as_json, emit, is_quiet, json_option, note
-from unnoise.errors import ConfigError
+from unnoise.console import (
+    Command,
+    answer,
+    answer_lines,
+    as_json,
+    complain,
+    emit,
+    is_quiet,
+    json_option,
+    note,
+)
+from unnoise.errors import EXIT_SOME_FAILED, ConfigError
 
 if TYPE_CHECKING:
     from unnoise.assessment import Assessment
@@ -67,7 +77,9 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Other clean pictures, on which filters named alone are searched.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --clean gets.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise that --clean gets."
+)
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), help="Of the data set.  [default: test]"
 )
@@ -105,7 +117,8 @@ def evaluate(
     --audit nothing is scored, as there is nothing clean: it tells where a denoiser took more than noise.
     """
     if audit is not None or denoised is not None:
-        others = [name for name, value in options.items() if value and name != "seed"]
+        others = [name for name, value in options.items() if value]
+        others += ["perceptual"] * perceptual + ["allow_leaks"] * allow_leaks
         audited(audit, denoised, denoisers, output, workers, overwrite=overwrite, others=others)
         return
     if not denoisers:
@@ -116,10 +129,13 @@ def evaluate(
     from unnoise.assessment import assess, open_journal
     from unnoise.filters import FILTERS
     from unnoise.known import check
-    from unnoise.methods import choose
+    from unnoise.methods import choose, named
     from unnoise.metrics import ON_DEMAND
 
     subject = _subject(**options)
+    if output is not None:
+        _keep_apart(output, options)
+    named(denoisers, tuned=subject.tuning is not None)
     asked = {
         "with": list(denoisers),
         "perceptual": perceptual,
@@ -170,6 +186,18 @@ def evaluate(
         answer_lines(tables.results_text(found.results, where))
     if output is not None:
         _write(output, found, subject, contenders)
+    if subject.skipped:
+        for each in subject.skipped:
+            complain(f"left out: {each}")
+        raise click.exceptions.Exit(EXIT_SOME_FAILED)
+
+
+def _keep_apart(output: Path, options: dict[str, Any]) -> None:
+    """Refuse to write into a folder that pictures are read from."""
+    given = [options["data"], options["clean"], options["tune"], *(map(Path, options["pairs"] or ()))]
+    for each in given:
+        if each is not None and output.resolve() == (each if each.is_dir() else each.parent).resolve():
+            raise ConfigError(f"{output} is read from, so nothing is written there", hint="Take another -o.")
 
 
 def _subject(
