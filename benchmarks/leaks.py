@@ -9,9 +9,9 @@ Four parts; `--parts` takes some of them:
   different photographs are listed and drawn (`--sheet`): whether they show the same wall no name tells.
 - copies: of 200 of these files, looked for among all of them.
 - others: folders of photographs that should hold nothing twice; what is found is listed, and drawn.
-- time: thousands of pictures of 448×448 pixels. Half of them are cells of photographs, side by side; to each
-  comes a crop that lies over it in part, stretched and of another brightness. Pairs that share a tenth are
-  counted here as well.
+- time: thousands of pictures of 448×448 pixels: cells of photographs, side by side, and over each of them crops
+  (one, or as many as are needed for so many files), stretched and of another brightness. Pairs that share a
+  tenth are counted here as well; what is found besides is listed.
 
 The names' four numbers are row, column, height and width; that was found by laying crops over each other.
 Names with two numbers are tiles of a grid, which share nothing.
@@ -323,18 +323,20 @@ def pieces(files: Sequence[SourceFile], count: int, folder: Path, rng: np.random
             for x in range(0, width - side + 1, side)
         ]
     made: list[Piece] = []
+    over = max(1, -(-count // max(1, len(cells))) - 1)  # crops over each cell
     for index in rng.permutation(len(cells)):
         path, x, y, side, width, height = cells[index]
         if len(made) >= count:
             break
         gain = rng.uniform(0.85, 1.15)
         made.append(Piece(path, (x, y, side, side), gain, folder / f"{len(made):05}.jpg"))
-        wide, high = (int(value) for value in rng.integers(int(0.8 * side), int(1.3 * side), 2))
-        wide, high = min(wide, width), min(high, height)
-        left = int(np.clip(x + rng.integers(-side // 2, side // 2), 0, width - wide))
-        top = int(np.clip(y + rng.integers(-side // 2, side // 2), 0, height - high))
-        gain = rng.uniform(0.85, 1.15)
-        made.append(Piece(path, (left, top, wide, high), gain, folder / f"{len(made):05}.jpg"))
+        for _ in range(over):
+            wide, high = (int(value) for value in rng.integers(int(0.8 * side), int(1.3 * side), 2))
+            wide, high = min(wide, width), min(high, height)
+            left = int(np.clip(x + rng.integers(-side // 2, side // 2), 0, width - wide))
+            top = int(np.clip(y + rng.integers(-side // 2, side // 2), 0, height - high))
+            gain = rng.uniform(0.85, 1.15)
+            made.append(Piece(path, (left, top, wide, high), gain, folder / f"{len(made):05}.jpg"))
     return made[:count]
 
 

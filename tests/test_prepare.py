@@ -502,7 +502,7 @@ def test_unusual_but_whole_files_are_used(source: Path, tmp_path: Path) -> None:
     ROUGH.convert("L").save(source / "grey.png")
     ROUGH.convert("P").save(source / "palette.png")
     ROUGH.save(source / "named_wrongly.png", "JPEG", quality=95)
-    dataset = prepare(config(source, tmp_path / "out"))
+    dataset = prepare(config(source, tmp_path / "out", allow_leaks=True))
     assert dataset.info.skipped == ()
     upright = np.rot90(np.asarray(wide), -1)
     grey = np.asarray(ROUGH.convert("L"))[..., None].repeat(3, 2)
