@@ -13,11 +13,12 @@ import numpy as np
 import PIL.Image
 import pytest
 from click.testing import CliRunner, Result
+from tifffile import imwrite
 
 import tiny_dataset
 import tiny_network
 from unnoise import cli, console, denoiser, noise, scores, scoring
-from unnoise.assessment import ASKED, TOOK
+from unnoise.assessment import ASKED, TOOK, compared
 from unnoise.errors import ConfigError, DataError, MissingExtra, NetworkError, UnknownName
 from unnoise.evaluate import Part, compare, evaluate, evaluate_folder, pictures_in, score_parts, unique_names
 from unnoise.filters import Filter, FloatArray, parse
@@ -543,6 +544,77 @@ def test_pairs_of_real_noise_come_from_two_folders_or_patterns(folder: Path, tmp
     assert odd.exit_code == 2
     assert "p1_real.png is 40 × 52 pixels" in odd.stderr
     assert "p2_mean.png is 9 × 9 pixels of 1 channel" in odd.stderr
+
+
+def test_pictures_that_the_noise_left_alone_are_not_compared(folder: Path) -> None:
+    """One in twenty pictures gets no realistic noise, and an infinite PSNR."""
+
+    class Some:
+        name, spec, sigma, levels = "gaussian", "gaussian:20", 20.0, (20.0, 20.0)
+
+        def draw(self, rng: np.random.Generator) -> Some:
+            return self
+
+        def __call__(self, clean: FloatArray, rng: np.random.Generator) -> FloatArray:
+            return clean if clean.shape[0] == 33 else noise.parse(self.spec)(clean, rng)
+
+    pairs = of_pictures(pictures_in(folder), Some(), where="pictures")
+    found = score_parts([Part(pairs, [parse("median:ksize=3")])], workers=1)
+    assert np.isinf(found.scores[0, 2, 1])
+    (difference,) = compared(found)
+    assert difference.photographs == 2
+    assert difference.mean == pytest.approx((found.scores[0, :2, 1] - found.scores[1, :2, 1]).mean())
+
+
+@pytest.mark.parametrize("reason", ["stem", "itself", "noise"])
+def test_pairs_that_cannot_be_meant_are_refused(folder: Path, tmp_path: Path, reason: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in folder.glob("*.png"):
+        PIL.Image.open(path).save(other / path.with_suffix(".tif").name)
+    extra, said = [], ""
+    if reason == "stem":
+        PIL.Image.open(folder / "p0.png").save(other / "p0.bmp")
+        said = "differ in their suffix alone, so nobody can tell which is meant: p0.bmp, p0.tif"
+    elif reason == "itself":
+        other, said = folder, "stand beside themselves"
+    else:
+        extra, said = ["--noise", "gaussian:25"], "--pairs has its own noise"
+    result = invoke("evaluate", "--pairs", folder, other, *extra, "--with", "median:ksize=3")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_file_that_is_no_picture_is_named_and_the_rest_goes_on(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / ".hidden.png").write_bytes(b"no picture")
+    (folder / "folder.png").mkdir()
+    large = np.full((20, 20, 3), 200, np.float32)
+    imwrite(folder / "large.tif", large, photometric="rgb")
+    imwrite(folder / "nan.tif", large * np.float32(np.nan), photometric="rgb")
+    result = invoke("evaluate", "--clean", folder, "--noise", "gaussian:25", "--with", "median:ksize=3")
+    assert result.exit_code == 1
+    left = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert [any(name in line for line in left) for name in ("broken.png", "large.tif", "nan.tif")] == [
+        True
+    ] * 3
+    assert len(left) == 3
+    assert "gaussian:25: 3 images" in result.stdout
+
+
+def test_a_command_that_fails_leaves_the_folder_free(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["evaluate", "--clean", folder, "--noise", "gaussian:25", "-o", out]
+    assert invoke(*command, "--with", "median:width=3").exit_code == 2
+    assert not out.exists()
+    assert invoke(*command, "--with", "nlm").exit_code == 2
+    assert (
+        invoke(
+            "evaluate", "--clean", folder, "--noise", "gaussian:25", "-o", folder, "--with", "nlm:h=20"
+        ).exit_code
+        == 2
+    )
+    assert not (folder / "journal.jsonl").exists()
 
 
 # --- scored once -------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def searches_section(results: Results) -> str:
         f"<p>Each filter was tried on {where}: the blur with all its settings, the others on a "
         "coarse grid first, and then with finer values around the best. The setting with the lowest MSE "
         f"was frozen and scored once on {then}. Slow filters were tried on fewer. A winner is at the edge "
-        f"if it is the last value that was tried, and values beyond would make sense.{warning}</p>"
+        f"if it is the last value that was tried, and others after it would make sense.{warning}</p>"
         + table("The searches", head(titles, (0, 1, 3, 6)), rows)
     )
 

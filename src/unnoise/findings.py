@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from unnoise.noise import parse
 from unnoise.records import Difference, Kind, MethodResult, Training
 from unnoise.results import Results
 
@@ -89,7 +88,7 @@ def _told(results: Results) -> str:
     info = results.pictures
     if info is None or not any(info.noises):
         return " No method was told how strong it is; those that need to know estimated it."
-    if all(parse(noise).sigma is not None for noise in info.noises):
+    if info.told:
         return " Methods that can be told its strength were told it."
     return " It has no one strength that a method could be told."
 

@@ -30,6 +30,7 @@ class PicturesInfo:
         tuned_pictures: on squares of how many of them.
         tuned_sha256: of the names and contents of all of them.
         leaks: pictures that were tuned or trained on, and show what is scored, where that was allowed.
+        told: whether the noise has a strength that methods were told, if they can be.
     """
 
     where: str
@@ -45,6 +46,7 @@ class PicturesInfo:
     tuned_pictures: int = 0
     tuned_sha256: str = ""
     leaks: tuple[Leak, ...] = ()
+    told: bool = True
 
 
 @dataclass(frozen=True)

@@ -278,4 +278,5 @@ def _info(
         largest=ordered[-1],
         seed=seed,
         sha256=_digest(files),
+        told=bool(noises) and all(noise.sigma is not None for noise in noises),
     )
