@@ -1,16 +1,16 @@
-"""What a leak is worth: networks that differ only in whether they have seen the photographs of the test.
+"""What a leak is worth: each of two networks has seen the photographs that the other is a stranger to.
 
-The folder's files are crops; several show the same photograph. A part of the files is drawn to be the test,
-as a split by file does it. One network is trained on a draw of the other files (some of them of photographs
-that are tested: it leaks). Another is trained on as many files that are all of other photographs. Both get
-the same steps, and are scored on the same noisy pixels, by `unnoise evaluate`, which writes its report: what
-the first is ahead is what the leak is worth, with its interval over photographs.
+Of a folder's photographs that several files show, one file each is the test. The photographs are dealt into
+two halves, and a network is trained on the other files of each half: it knows the photographs of its own
+half, as it would after a split by file, and not those of the other. Both networks score all test files. What
+a network gains where it has seen the photograph, less what it gains where it has not, is what the leak is
+worth: whichever half made the better network cancels out. The interval is over photographs; each network is
+trained once.
 
-    python benchmarks/leak_inflation.py --out FOLDER [--steps 15000] [--recipes small,...]
-        [--data FOLDER]
+    python benchmarks/leak_inflation.py --out FOLDER [--steps 15000] [--recipe small] [--data FOLDER]
 
 Killed at any point, the same command goes on. --data holds cracks/; it is $UNNOISE_DATA, or ../shared/data,
-if it is not given.
+if it is not given. FOLDER/report has the report of `unnoise evaluate`, FOLDER/leaks.png what was seen of it.
 """
 
 from __future__ import annotations
@@ -18,50 +18,70 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from _machine import introduce
 from unnoise.assessment import assess, open_journal, show_files
 from unnoise.evaluate import pictures_in
 from unnoise.export import export_run
 from unnoise.files import write_text
+from unnoise.known import check
 from unnoise.methods import choose
 from unnoise.noise import parse
 from unnoise.pairs import photographs
 from unnoise.prepare import PrepareConfig, prepare
 from unnoise.recipes import LENGTHS, RECIPES
+from unnoise.records import Difference
 from unnoise.report import RENDERERS
 from unnoise.run import Run
 from unnoise.scores import PSNR, Evaluation
 from unnoise.subjects import clean_pictures
 from unnoise.tables import results_text
-from unnoise.tiles import load_dataset
 from unnoise.train import train
 from unnoise.trainconfig import TrainConfig
 from unnoise.uncertainty import differences
 
-TESTED = 0.15
-"""Part of the files that are the test, as an experiment has it."""
 NOISE = "gaussian:50"
-LEAKING, CLEAN = "leaking", "clean"
+HALVES = ("first", "second")
 _NOISE = ("noise", "float_noise", "grey", "enlarged")
 _TILES = {"patch": None, "later": ()}
 
 
-def draw(files: Sequence[str], seed: int) -> dict[str, list[str]]:
-    """The files to test on, and two lists to train on, equally long."""
+@dataclass(frozen=True)
+class Deal:
+    """Files by what is done with them.
+
+    Attributes:
+        test: a file of each photograph.
+        train: for each half, the other files of its photographs.
+        half: photograph -> the half that it is in.
+    """
+
+    test: tuple[str, ...]
+    train: Mapping[str, tuple[str, ...]]
+    half: Mapping[str, str]
+
+
+def deal(files: Sequence[str], seed: int) -> Deal:
+    """Photographs that several files show, in two halves."""
     rng = np.random.default_rng(seed)
-    photograph = dict(zip(files, photographs(files), strict=True))
-    shuffled = [files[index] for index in rng.permutation(len(files))]
-    count = round(TESTED * len(files))
-    tested, others = shuffled[:count], shuffled[count:]
-    known = {photograph[name] for name in tested}
-    clean = [name for name in others if photograph[name] not in known]
-    return {"test": sorted(tested), CLEAN: sorted(clean), LEAKING: sorted(others[: len(clean)])}
+    shown: dict[str, list[str]] = {}
+    for name, photograph in zip(files, photographs(files), strict=True):
+        shown.setdefault(photograph, []).append(name)
+    several = [photograph for photograph, names in shown.items() if len(names) > 1]
+    order = [several[index] for index in rng.permutation(len(several))]
+    half = {photograph: HALVES[place % 2] for place, photograph in enumerate(order)}
+    test, train = [], {name: [] for name in HALVES}  # type: tuple[list[str], dict[str, list[str]]]
+    for photograph, own in half.items():
+        names = shown[photograph]
+        chosen = names[int(rng.integers(len(names)))]
+        test.append(chosen)
+        train[own] += [name for name in names if name != chosen]
+    return Deal(tuple(sorted(test)), {name: tuple(sorted(each)) for name, each in train.items()}, half)
 
 
 def copied(folder: Path, names: Sequence[str], target: Path) -> Path:
@@ -91,28 +111,27 @@ def trained(data: Path, run: Path, recipe: str, steps: int, threads: int | None)
     return run
 
 
-def worth(evaluation: Evaluation, recipe: str, chosen: npt.NDArray[np.bool_] | None = None) -> str:
-    """What the leak gains on the chosen pictures, or all."""
+def worth(evaluation: Evaluation, half: Mapping[str, str], pair: Sequence[str]) -> Difference:
+    """PSNR of the network that has seen a photograph, less that of the other one.
+
+    Args:
+        evaluation: of both networks.
+        half: photograph -> its half.
+        pair: names of the networks, that of the first half first.
+    """
     names = [each.name for each in evaluation.methods]
-    pair = [f"{recipe}-{LEAKING}", f"{recipe}-{CLEAN}"]
-    groups = None if chosen is None else np.where(chosen, 0, -1)
-    found = differences(
-        pair,
-        evaluation.scores[[names.index(name) for name in pair], :, PSNR],
-        evaluation.photographs,
-        groups=groups,
-    )[-1]
-    return (
-        f"{found.mean:+.3f} dB ({found.confidence:.0%} interval {found.low:+.3f} to {found.high:+.3f}, "
-        f"{found.photographs} photographs): {found.outcome}"
-    )
+    psnr = evaluation.scores[[names.index(name) for name in pair], :, PSNR]
+    own = np.array([HALVES.index(half[photograph]) for photograph in evaluation.photographs])
+    columns = np.arange(len(own))
+    both = np.stack([psnr[own, columns], psnr[1 - own, columns]])
+    return differences(["seen", "not seen"], both, evaluation.photographs)[0]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=15_000)
-    parser.add_argument("--recipes", default="small")
+    parser.add_argument("--recipe", default="small")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("UNNOISE_DATA", "../shared/data")))
@@ -122,20 +141,12 @@ def main() -> int:
         print(f"no {folder}: nothing to measure; set UNNOISE_DATA or give --data")
         return 0
     introduce(("torch", "onnxruntime", "numpy"), options.threads)
-    files = list(pictures_in(folder))
-    parts = draw(files, options.seed)
-    photograph = dict(zip(files, photographs(files), strict=True))
-    known = {photograph[name] for name in parts["test"]}
-    for name in (LEAKING, CLEAN):
-        shared = [each for each in parts[name] if photograph[each] in known]
-        seen = {photograph[each] for each in shared}
-        print(
-            f"{name}: {len(parts[name])} files to train on, {len(shared)} of them of {len(seen)} of the "
-            f"{len(known)} photographs of the {len(parts['test'])} files that are tested"
-        )
+    dealt = deal(list(pictures_in(folder)), options.seed)
     runs = []
-    for name in (LEAKING, CLEAN):
-        pictures = copied(folder, parts[name], options.out / name)
+    for name in HALVES:
+        seen = sum(half == name for half in dealt.half.values())
+        print(f"{name} half: {len(dealt.train[name])} files to train on, of {seen} photographs", flush=True)
+        pictures = copied(folder, dealt.train[name], options.out / name)
         data = options.out / f"{name}-tiles"
         if not (data / "dataset.json").exists():
             prepare(
@@ -143,23 +154,23 @@ def main() -> int:
                     (pictures,), data, noise=NOISE, packed_only=True, seed=options.seed, join_leaks=True
                 )
             )
-        load_dataset(data)
-        for recipe in options.recipes.split(","):
-            run = options.out / "runs" / f"{recipe}-{name}"
-            runs.append(trained(data, run, recipe, options.steps, options.threads))
-    test = copied(folder, parts["test"], options.out / "test")
+        run = options.out / "runs" / name
+        runs.append(str(trained(data, run, options.recipe, options.steps, options.threads)))
+    test = copied(folder, dealt.test, options.out / "test")
     subject = clean_pictures(test, [parse(NOISE)])
     report = options.out / "report"
-    journal = open_journal(report, {"runs": [str(run) for run in runs], "noise": NOISE}, overwrite=True)
-    contenders = choose([str(run) for run in sorted(runs)], log=print)
-    found = assess(subject, contenders, report, journal=journal, log=print)
+    journal = open_journal(report, {"runs": runs, "noise": NOISE}, overwrite=True)
+    found_leaks = check(
+        subject, runs, tuned=False, sheet=options.out / "leaks.png", allow=True, journal=journal, log=print
+    )
+    contenders = choose(runs, log=print)
+    found = assess(subject.with_leaks(found_leaks), contenders, report, journal=journal, log=print)
     print(results_text(found.results, f"{test}, {NOISE}"))
-    seen = {photograph[name] for name in parts[LEAKING]}
-    leaked = np.array([photograph[name] in seen for name in found.evaluation.names])
-    for recipe in options.recipes.split(","):
-        print(f"{recipe}: the leak is worth {worth(found.evaluation, recipe)}")
-        for text, group in (("were seen", leaked), ("were not", ~leaked)):
-            print(f"  on photographs that {text} in training: {worth(found.evaluation, recipe, group)}")
+    leak = worth(found.evaluation, dealt.half, contenders.names)
+    print(
+        f"where a network has seen the photograph it gains {leak.mean:+.3f} dB ({leak.confidence:.0%} "
+        f"interval {leak.low:+.3f} to {leak.high:+.3f}), on {leak.wins} of {leak.photographs}: {leak.outcome}"
+    )
     shown = show_files(report, found.results.samples)
     for name, render in RENDERERS.items():
         write_text(report / name, render(found.results, shown))
