@@ -69,7 +69,8 @@ def check(
         scored: dict[str, Path] = {}
         for number, other in enumerate(_others(subject, texts, tuned=tuned, log=log)):
             scored = scored or _scored(subject, Path(scratch) / SCORED)
-            key = key_of(["leaks", other.role, other.key, *(content(path) for path in scored.values())])
+            pictures = (f"{name} {content(path)}" for name, path in scored.items())
+            key = key_of(["leaks", other.role, other.key, *pictures])
             if journal.get(key) is None:
                 log(f"looking for what is scored in what is {other.role}")
                 theirs = other.pictures(Path(scratch) / str(number))

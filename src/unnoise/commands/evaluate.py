@@ -123,7 +123,7 @@ def evaluate(
         return
     if not denoisers:
         raise ConfigError(
-            "say what is scored: --with", hint="For example --with default --with gaussian-blur"
+            "say which methods to score: --with", hint="For example --with default --with gaussian-blur"
         )
     from unnoise import scores, tables
     from unnoise.assessment import assess, open_journal
