@@ -19,7 +19,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -167,13 +167,16 @@ def main() -> int:
     found = assess(subject.with_leaks(found_leaks), contenders, report, journal=journal, log=print)
     print(results_text(found.results, f"{test}, {NOISE}"))
     leak = worth(found.evaluation, dealt.half, contenders.names)
-    print(
-        f"where a network has seen the photograph it gains {leak.mean:+.3f} dB ({leak.confidence:.0%} "
-        f"interval {leak.low:+.3f} to {leak.high:+.3f}), on {leak.wins} of {leak.photographs}: {leak.outcome}"
+    said = (
+        f"Where a network has seen the photograph it gains {leak.mean:+.3f} dB ({leak.confidence:.0%} "
+        f"interval {leak.low:+.3f} to {leak.high:+.3f}), on {leak.wins} of {leak.photographs} photographs: "
+        f"{leak.outcome}."
     )
-    shown = show_files(report, found.results.samples)
+    print(said)
+    results = replace(found.results, notes=(*found.results.notes, said))
+    shown = show_files(report, results.samples)
     for name, render in RENDERERS.items():
-        write_text(report / name, render(found.results, shown))
+        write_text(report / name, render(results, shown))
     return 0
 
 
