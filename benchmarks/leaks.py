@@ -10,8 +10,8 @@ Four parts; `--parts` takes some of them:
 - copies: of 200 of these files, looked for among all of them.
 - others: folders of photographs that should hold nothing twice; what is found is listed, and drawn.
 - time: thousands of pictures of 448×448 pixels: cells of photographs, side by side, and over each of them
-  crops (one, or as many as are needed for so many files), stretched and of another brightness. Pairs that share a
-  tenth are counted here as well; what is found besides is listed.
+  crops (one, or as many as are needed for so many files), stretched and of another brightness. Pairs that
+  share a tenth are counted here as well; what is found besides is listed.
 
 The names' four numbers are row, column, height and width; that was found by laying crops over each other.
 Names with two numbers are tiles of a grid, which share nothing.
