@@ -53,14 +53,24 @@ def candidates(folder: Path, pool: Workers) -> list[Candidate]:
         return []
     orders = pool.map(partial(_neighbours, folder=folder), range(ORDERS), name=lambda each: f"order {each}")
     # By first picture, since codes are numbered picture by picture.
-    pairs = np.unique(np.concatenate(list(orders)))
+    pairs = np.zeros(0, np.int64)
+    for found in orders:
+        pairs = _distinct(np.concatenate([pairs, found]))
     np.save(folder / _PAIRS, pairs)
     chunks = _chunks(pairs, shelf)
     votes = pool.map(partial(_votes, folder=folder), chunks, name=lambda each: f"pairs from {each[0]} on")
-    found = np.concatenate([np.zeros((0, 4)), *votes])
+    rows = np.concatenate([np.zeros((0, 4)), *votes])
     return [
-        Candidate(int(first), int(second), bool(mirror)) for first, second, mirror, _ in found[_likely(found)]
+        Candidate(int(first), int(second), bool(mirror)) for first, second, mirror, _ in rows[_likely(rows)]
     ]
+
+
+def _distinct(numbers: Integers) -> Integers:
+    """The numbers, sorted, each once; in place, and quick where sorted parts follow on each other."""
+    numbers.sort(kind="stable")
+    first = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=first[1:])
+    return numbers[first]
 
 
 def _neighbours(number: int, *, folder: Path) -> Integers:
@@ -87,7 +97,7 @@ def _neighbours(number: int, *, folder: Path) -> Integers:
             alike = differ <= MOST_BITS
             low, high = np.minimum(one[alike], other[alike]), np.maximum(one[alike], other[alike])
             found.append(low.astype(np.int64) * len(codes) + high)
-    return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+    return _distinct(np.concatenate([np.zeros(0, np.int64), *found]))
 
 
 def _chunks(pairs: Integers, shelf: Shelf) -> list[tuple[int, int]]:
