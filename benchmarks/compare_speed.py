@@ -69,7 +69,7 @@ def main() -> int:
             if not source.is_dir():
                 print(f"no folder {source}: nothing to measure; set UNNOISE_DATA or give a data set")
                 return 0
-            data = prepare(PrepareConfig((source,), Path(temporary) / "data")).path
+            data = prepare(PrepareConfig((source,), Path(temporary) / "data", allow_leaks=True)).path
         dataset = load_dataset(data)
         return measure(dataset, options.tiles, options.rounds)
 

@@ -38,7 +38,9 @@ def open_data(given: Path | None, folder: Path) -> Dataset:
         sys.exit(0)
     from unnoise.prepare import PrepareConfig, prepare
 
-    return prepare(PrepareConfig((source,), folder / "data", packed_only=True), progress=False)
+    return prepare(
+        PrepareConfig((source,), folder / "data", packed_only=True, allow_leaks=True), progress=False
+    )
 
 
 def steps_a_second(

@@ -96,7 +96,8 @@ def bare_loop(folder: Path, workers: int) -> None:
 
 
 def ours(folder: Path, workers: int) -> None:
-    prepare(PrepareConfig(tuple(each.path for each in PHOTOGRAPHS), folder, workers=workers), progress=False)
+    sources = tuple(each.path for each in PHOTOGRAPHS)
+    prepare(PrepareConfig(sources, folder, workers=workers, allow_leaks=True), progress=False)
 
 
 def cpu_seconds() -> float:
