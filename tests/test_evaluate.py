@@ -659,7 +659,8 @@ def test_what_the_journal_holds_is_not_scored_again(folder: Path, tmp_path: Path
 
 
 def _key_of(part: Part, chunk: int) -> str:
-    unit = scoring.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1)
+    told = scoring.fingerprint(part.denoisers[0])
+    unit = scoring.Unit(part.pairs.chunks[chunk], part.denoisers[0], part.pairs.sigma, 1, told)
     return scoring.unit_key(unit)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from unnoise.audit import LIMITS
@@ -13,6 +12,7 @@ from unnoise.findings import count, listed
 from unnoise.gallery import Layer, article, gallery
 from unnoise.markup import NONE, cell, note, number_cell, row, table, text
 from unnoise.page import document
+from unnoise.scores import plain
 
 _TITLES = ("sigma", *LIMITS)
 
@@ -39,12 +39,8 @@ def verdict(found: Sequence[Audited]) -> str:
 
 def record(audited: Audited) -> dict[str, Any]:
     """An audited picture as JSON's plain values."""
-    measures = asdict(audited.audit) if audited.audit else {"flags": ()}
-    plain = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in measures.items()
-    }
-    return {"picture": audited.picture, "method": audited.method, "reason": audited.reason, **plain}
+    measures = plain(audited.audit) if audited.audit else {"flags": []}
+    return {"picture": audited.picture, "method": audited.method, "reason": audited.reason, **measures}
 
 
 def audit_text(found: Sequence[Audited]) -> str:

@@ -81,6 +81,11 @@ class Filter:
         """What :data:`FILTERS` says of it."""
         return FILTERS[self.name]
 
+    @property
+    def fingerprint(self) -> str:
+        """What its results depend on, in a line."""
+        return f"filter {self.spec} {self.entry.work}"
+
     def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
         """Denoise ``noisy`` (float32 (H, W, C), [0, 1]); see :class:`Denoiser`.
 

@@ -67,10 +67,12 @@ def check(
     paths: dict[str, Path] = {}
     with tempfile.TemporaryDirectory(prefix="unnoise-known-") as scratch:
         scored: dict[str, Path] = {}
+        told: list[str] = []
         for number, other in enumerate(_others(subject, texts, tuned=tuned, log=log)):
-            scored = scored or _scored(subject, Path(scratch) / SCORED)
-            pictures = (f"{name} {content(path)}" for name, path in scored.items())
-            key = key_of(["leaks", other.role, other.key, *pictures])
+            if not scored:
+                scored = _scored(subject, Path(scratch) / SCORED)
+                told = [f"{name} {content(path)}" for name, path in scored.items()]
+            key = key_of(["leaks", other.role, other.key, *told])
             if journal.get(key) is None:
                 log(f"looking for what is scored in what is {other.role}")
                 theirs = other.pictures(Path(scratch) / str(number))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,20 @@ def choose(
         ConfigError: a filter is to be searched, and there are no pictures for that.
     """
     fixed = named(texts, tuned=tuning is not None, log=log)
+    return tuned(fixed, parts, tuning, cache=cache, workers=workers, log=log, progress=progress)
+
+
+def tuned(
+    fixed: Mapping[str, Denoiser | None],
+    parts: int = 1,
+    tuning: Tuning | None = None,
+    *,
+    cache: Path | None = None,
+    workers: int | None = None,
+    log: Log = lambda _: None,
+    progress: bool = False,
+) -> Contenders:
+    """What :func:`named` gave, its filters searched for each part; arguments as for :func:`choose`."""
     bare = [text for text, denoiser in fixed.items() if denoiser is None]
     searches: list[tuple[Search, ...]] = [()] * parts
     if bare and tuning is not None:
@@ -73,8 +87,8 @@ def choose(
             searches[number] = search(pairs, bare, workers=workers, log=log, progress=progress, cache=cache)
     denoisers = []
     for found in searches:
-        tuned = {each.name: each.best.filter for each in found}
-        denoisers.append(tuple(tuned[text] if known is None else known for text, known in fixed.items()))
+        best = {each.name: each.best.filter for each in found}
+        denoisers.append(tuple(best[text] if known is None else known for text, known in fixed.items()))
     names = unique_names([NoisyInput(), *denoisers[0]])[1:]
     return Contenders(tuple(names), tuple(denoisers), tuple(searches))
 

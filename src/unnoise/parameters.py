@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import importlib.util
+import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,3 +156,23 @@ class FilterEntry:
     def is_available(self) -> bool:
         """Whether all that it needs is installed."""
         return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def work(self) -> str:
+        """What does the work, in a line: the code of the function's module, and the libraries' versions."""
+        try:
+            code = inspect.getsource(sys.modules[self.function.__module__])
+        except (OSError, TypeError, KeyError):
+            code = ""
+        versions = " ".join(f"{package} {_version(package)}" for package in _PACKAGES)
+        return f"{hashlib.sha256(code.encode()).hexdigest()[:16]} {versions}"
+
+
+_PACKAGES = ("numpy", "opencv-python-headless", "scikit-image", "scipy", "PyWavelets", "bm3d")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

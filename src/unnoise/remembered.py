@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import inspect
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from unnoise.files import write_text
 from unnoise.filters import FILTERS, Filter, parse
@@ -18,8 +14,6 @@ from unnoise.rounds import Round, Search, Setting
 
 SCHEMA = 1
 """To be raised when a search tries other things than before for the same table of filters."""
-
-_PACKAGES = ("numpy", "opencv-python-headless", "scikit-image", "scipy", "PyWavelets", "bm3d")
 
 
 def recall(folder: Path, name: str, pairs: Pairs) -> Search | None:
@@ -86,25 +80,9 @@ def _key(name: str, pairs: Pairs) -> str:
         {key: repr(each) for key, each in entry.parameters.items()},
         entry.search_pixels,
         entry.exhaustive,
-        _source(entry.function),
+        entry.work,
         pairs.fingerprint,
         len(pairs),
         pairs.sigma,
-        {package: _version(package) for package in _PACKAGES},
     )
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _source(function: Any) -> str:
-    """The code of the module that a function is in."""
-    try:
-        return inspect.getsource(sys.modules[function.__module__])
-    except (OSError, TypeError, KeyError):
-        return ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

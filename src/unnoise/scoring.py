@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from unnoise.cores import available_cores
 from unnoise.errors import ImageError
-from unnoise.filters import Denoiser, Filter, Stacking
+from unnoise.filters import Denoiser, Stacking
 from unnoise.journal import Journal, key_of
 from unnoise.metrics import METRICS, ON_DEMAND, every
 from unnoise.pairs import Chunk, Pairs
@@ -29,6 +28,7 @@ class NoisyInput:
     """The denoiser that does nothing: what the others are to improve on."""
 
     name: str = "noisy input"
+    fingerprint: str = "noisy input"
 
     def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:  # noqa: ARG002
         """``noisy`` itself."""
@@ -63,6 +63,7 @@ class Unit:
         denoiser: the method.
         sigma: what it is told of the noise, 8-bit units, or None.
         row: place of the method among those that are scored.
+        told: what the method's results depend on; empty where that is not known.
         more: keys of :data:`unnoise.metrics.ON_DEMAND` that are wanted, too.
     """
 
@@ -70,6 +71,7 @@ class Unit:
     denoiser: Denoiser
     sigma: float | None
     row: int
+    told: str
     more: tuple[str, ...] = ()
 
     @property
@@ -107,8 +109,8 @@ def score_all(
     journal = journal or Journal()
     # Method by method: a process keeps few networks open.
     units = [
-        Unit(chunk, denoiser, pairs.sigma, row, tuple(more))
-        for row, denoiser in enumerate(denoisers)
+        Unit(chunk, denoiser, pairs.sigma, row, told, tuple(more))
+        for row, (denoiser, told) in enumerate(zip(denoisers, map(fingerprint, denoisers), strict=True))
         for chunk in pairs.chunks
     ]
     found = {(id(unit.chunk), unit.row): _known(journal, unit) for unit in units}
@@ -125,7 +127,7 @@ def score_all(
             journal.keep(key, scores.tolist())
         bar.update(len(unit.chunk.ranks))
 
-    shared = [unit for unit in pending if is_portable(unit.denoiser)]
+    shared = [unit for unit in pending if unit.told]
     with bar:
         count = min(workers or available_cores(), len(pairs.chunks), len(shared))
         if shared:
@@ -133,7 +135,7 @@ def score_all(
                 for _ in pool.map(_scored, shared, name=partial(_called, where=pairs.where), keep=keep):
                     pass
         for unit in pending:
-            if not is_portable(unit.denoiser):
+            if not unit.told:
                 keep(unit, _scored(unit))
     rows = [
         np.concatenate([_there(found[id(chunk), row]) for chunk in pairs.chunks])
@@ -143,24 +145,21 @@ def score_all(
 
 
 def is_portable(denoiser: Denoiser) -> bool:
-    """Whether a denoiser can be handed to another process."""
-    return isinstance(denoiser, Filter | NoisyInput) or hasattr(denoiser, "fingerprint")
+    """Whether a denoiser can be handed to another process: those can that say what they depend on."""
+    return bool(fingerprint(denoiser))
 
 
 def fingerprint(denoiser: Denoiser) -> str:
     """What a denoiser's results depend on, in a line; empty where that is not known."""
-    if isinstance(denoiser, Filter):
-        return f"filter {denoiser.spec} OpenCV {cv2.__version__}"
-    if isinstance(denoiser, NoisyInput):
-        return denoiser.name
     told: str = getattr(denoiser, "fingerprint", "")
     return told
 
 
 def unit_key(unit: Unit) -> str:
     """The key of a unit's scores in a journal; empty where they cannot be told from others."""
-    told = fingerprint(unit.denoiser)
-    return key_of([unit.chunk.identity, told, str(unit.sigma), *unit.metrics]) if told else ""
+    if not unit.told:
+        return ""
+    return key_of([unit.chunk.identity, unit.told, str(unit.sigma), *unit.metrics])
 
 
 def _known(journal: Journal, unit: Unit) -> Doubles | None:

@@ -12,6 +12,7 @@ from unnoise.filters import FILTERS, Filter, grid
 from unnoise.pairs import Pairs
 from unnoise.records import BlurTable
 from unnoise.rounds import Round, Search, Setting, following
+from unnoise.trials import Measured, Plan, run
 
 __all__ = [
     "BLUR",
@@ -24,7 +25,6 @@ __all__ = [
     "read_searches",
     "search",
 ]
-from unnoise.trials import Measured, Plan, run
 
 Log = Callable[[str], None]
 

@@ -127,15 +127,14 @@ def evaluate(
         )
     from unnoise import scores, tables
     from unnoise.assessment import assess, open_journal
-    from unnoise.filters import FILTERS
     from unnoise.known import check
-    from unnoise.methods import choose, named
+    from unnoise.methods import named, tuned
     from unnoise.metrics import ON_DEMAND
 
     subject = _subject(**options)
     if output is not None:
         _keep_apart(output, options)
-    named(denoisers, tuned=subject.tuning is not None)
+    fixed = named(denoisers, tuned=subject.tuning is not None, log=note)
     asked = {
         "with": list(denoisers),
         "perceptual": perceptual,
@@ -148,7 +147,7 @@ def evaluate(
         check(
             subject,
             denoisers,
-            tuned=any(name in FILTERS for name in denoisers),
+            tuned=None in fixed.values(),
             sheet=None if output is None else output / "leaks.png",
             allow=allow_leaks,
             journal=journal,
@@ -156,8 +155,8 @@ def evaluate(
             log=note,
         )
     )
-    contenders = choose(
-        denoisers,
+    contenders = tuned(
+        fixed,
         len(subject.pairs),
         subject.tuning,
         cache=subject.searches(output),
