@@ -20,6 +20,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from unnoise.costs import call
+from unnoise.filters import Denoiser
 from unnoise.provenance import machine
 from unnoise.runtime import BACKENDS, FLOAT32
 
@@ -29,7 +31,6 @@ Made = TypeVar("Made")
 
 LIBRARIES = ("numpy", "torch")
 REPEATS = 4
-_STATUS = Path("/proc/self/status")
 
 
 def introduce(packages: Sequence[str], threads: int | None = None) -> None:
@@ -164,21 +165,10 @@ def _say_peak(name: str, rate: Rate) -> None:
 
 
 def memory_of(
-    opened: Callable[[float, int], Callable[[FloatArray, float], object]],
+    opened: Callable[[float, int], Denoiser],
     picture: FloatArray,
     sigma: float,
     threads: int,
 ) -> int:
     """Bytes that this process needs at most for a picture, beyond what it held before; see :func:`alone`."""
-    denoise = opened(sigma, threads)
-    denoise(np.ascontiguousarray(picture[:64, :64]), sigma)  # libraries load what they need at first use
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until now
-    before = _status("VmRSS")
-    denoise(picture, sigma)
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024
+    return call((opened(sigma, threads), picture, sigma, True)).memory or 0

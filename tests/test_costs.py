@@ -89,7 +89,7 @@ def test_large_methods_are_not_open_together(monkeypatch: pytest.MonkeyPatch) ->
         costs, "_ask", lambda process, name, work: (order.append(name), ask(process, name, work))[1]
     )
     costs.measure({"a": Busy("a"), "b": Busy("b")}, NOISY, None, rounds=2)
-    if costs._status("VmRSS") is not None:
+    if costs.resident("VmRSS") is not None:
         assert order == ["a"] * 3 + ["b"] * 3
 
 

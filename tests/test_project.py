@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "unnoise"
 # A file imports only what stands above it. docs/architecture.md shows the same order to people.
 RUNTIME = (
     "errors",
+    "words",
     "files",
     "cores",
     "memory",
@@ -74,6 +75,7 @@ RUNTIME = (
     "contactsheet",
     "leaks",
     "cutting",
+    "prepareconfig",
     "prepare",
     "records",
     "results",

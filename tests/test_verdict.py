@@ -17,6 +17,7 @@ from unnoise.report import render_html
 from unnoise.results import Results
 from unnoise.tiles import Leak
 from unnoise.verdict import level_with, quicker, recommended, verdict
+from unnoise.words import duration
 
 
 def said(results: Results) -> str:
@@ -228,7 +229,7 @@ def test_the_order_is_by_photographs_not_by_error() -> None:
     ],
 )
 def test_durations_are_as_exact_as_one_can_use(seconds: float, words: str) -> None:
-    assert findings.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(

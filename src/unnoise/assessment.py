@@ -29,6 +29,7 @@ from unnoise.search import BLUR
 from unnoise.subjects import Subject
 from unnoise.tiles import MANIFEST_NAME
 from unnoise.uncertainty import differences
+from unnoise.words import count as in_words
 
 Log = Callable[[str], None]
 
@@ -112,7 +113,7 @@ def assess(
     journal = journal or Journal()
     parts = [Part(pairs, methods) for pairs, methods in zip(subject.pairs, contenders.denoisers, strict=True)]
     count = sum(len(pairs) for pairs in subject.pairs)
-    log(f"scoring {counted(len(contenders.names), 'method')} on {counted(count, 'image')}")
+    log(f"scoring {in_words(len(contenders.names), 'method')} on {in_words(count, 'image')}")
     found = score_parts(
         parts, names=contenders.names, more=more, journal=journal, workers=workers, progress=progress
     )
@@ -241,7 +242,7 @@ def _untouched(evaluation: Evaluation) -> Iterator[str]:
     left = int((~touched(evaluation)).sum())
     if left:
         yield (
-            f"{counted(left, 'picture')} of {len(evaluation.names):,} came out of the noise as they were. "
+            f"{in_words(left, 'picture')} of {len(evaluation.names):,} came out of the noise as they were. "
             "They are in the means, where their PSNR is infinite, and not in the comparisons of methods."
         )
 
@@ -267,8 +268,3 @@ def _seeds(subject: Subject) -> dict[str, int]:
     if subject.dataset is not None:
         return {"split and noise": subject.dataset.info.seed}
     return {"noise": subject.pictures.seed} if subject.pictures else {}
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 image``, ``1,200 images``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

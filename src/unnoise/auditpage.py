@@ -8,11 +8,11 @@ from typing import Any
 
 from unnoise.audit import LIMITS
 from unnoise.auditing import MOST, Audited, worst_first
-from unnoise.findings import count, listed
 from unnoise.gallery import Layer, article, gallery
 from unnoise.markup import NONE, cell, note, number_cell, row, table, text
 from unnoise.page import document
 from unnoise.scores import plain
+from unnoise.words import count, listed
 
 _TITLES = ("sigma", *LIMITS)
 

@@ -134,17 +134,17 @@ def call(work: tuple[Denoiser, FloatArray, float | None, bool]) -> Spent:
         denoiser(np.ascontiguousarray(picture[:_WARM, :_WARM]), sigma)
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until now
-        before = _status("VmRSS")
+        before = resident("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
     denoiser(picture, sigma)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = _status("VmHWM") if before is not None else None
+    peak = resident("VmHWM") if before is not None else None
     memory = None if peak is None or before is None else max(0, peak - before)
-    return Spent(wall, cpu, memory, _status("VmRSS"))
+    return Spent(wall, cpu, memory, resident("VmRSS"))
 
 
-def _status(name: str) -> int | None:
-    """Bytes of this process that Linux tells; None elsewhere."""
+def resident(name: str) -> int | None:
+    """Bytes of this process that Linux tells, ``VmRSS`` now or ``VmHWM`` at most; None elsewhere."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:

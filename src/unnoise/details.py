@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from unnoise import findings
 from unnoise.charts import Line, curves_svg, line
-from unnoise.findings import count, number, times
 from unnoise.markup import (
     NONE,
     as_db,
@@ -26,6 +25,7 @@ from unnoise.markup import (
 from unnoise.published import BLUR, BLUR_SIGMAS
 from unnoise.records import BlurTable, FilterSearch, MethodResult
 from unnoise.results import Results
+from unnoise.words import count, number, times
 
 Colours = Mapping[str, int]
 """Method's name -> the page's series colour."""

@@ -12,6 +12,7 @@ from unnoise.markup import as_db, text
 from unnoise.records import Sample
 from unnoise.results import Results
 from unnoise.verdict import recommended
+from unnoise.words import listed
 
 _FEW = 3
 """Names beside a thumbnail; the rest is counted there."""
@@ -131,8 +132,8 @@ def _sample(results: Results, sample: Sample, files: Mapping[str, bytes], index:
         called = [labels.get(name, name) for name in names]
         few = called if len(called) <= _FEW else [*called[: _FEW - 1], f"{len(called) - _FEW + 1} more"]
         if names:
-            roles.append(f"{word} {findings.listed(called)}")
-            brief.append(f"{word} {findings.listed(few)}")
+            roles.append(f"{word} {listed(called)}")
+            brief.append(f"{word} {listed(few)}")
     if not roles:
         roles, brief = ["typical"], ["typical"]
     if sample.group is not None and results.pictures and sample.group < len(results.groups):

@@ -17,11 +17,12 @@ from unnoise.contactsheet import save_sheet
 from unnoise.cores import available_cores
 from unnoise.errors import DataError
 from unnoise.journal import Journal, key_of
-from unnoise.leaks import leaks_between
+from unnoise.leaks import leaks_between, named
 from unnoise.pairs import content
 from unnoise.results import decode
 from unnoise.subjects import Subject
 from unnoise.tiles import MANIFEST_NAME, Dataset, Leak, load_dataset, read_manifest
+from unnoise.words import count
 
 Log = Callable[[str], None]
 
@@ -76,8 +77,8 @@ def check(
             if journal.get(key) is None:
                 log(f"looking for what is scored in what is {other.role}")
                 theirs = other.pictures(Path(scratch) / str(number))
-                count = workers or available_cores()
-                made = leaks_between(scored, theirs, splits=(SCORED, other.role), workers=count)
+                splits, cores = (SCORED, other.role), workers or available_cores()
+                made = leaks_between(scored, theirs, splits=splits, workers=cores)
                 journal.keep(key, [asdict(each) for each in made])
                 # The sets may share names.
                 drawn += [replace(each, second=f"{other.name}/{each.second}") for each in made]
@@ -91,15 +92,11 @@ def check(
 
 
 def _refusal(found: Sequence[Leak], sheet: Path | None) -> DataError:
-    listed = "; ".join(
-        f"{each.first} and {each.second} ({each.splits[1]}): {each.kind}, {each.overlap:.0%} of the smaller"
-        for each in found[:_LISTED]
-    )
-    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    pairs = [replace(each, splits=("", each.splits[1])) for each in found]
     shown = f" {sheet} shows them." if sheet and sheet.exists() else ""
     return DataError(
-        f"{len(found)} pair{'' if len(found) == 1 else 's'} of pictures show the same, one of them scored, "
-        f"the other tuned or trained on: {listed}{more}.{shown}",
+        f"{count(len(found), 'pair')} of pictures show the same, one of them scored, the other tuned or "
+        f"trained on: {named(pairs, _LISTED)}.{shown}",
         hint="Leave them out of one of the two, or say --allow-leaks: the report then says so.",
     )
 

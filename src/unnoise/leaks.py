@@ -26,6 +26,7 @@ from unnoise.registration import Registration, register
 from unnoise.shelf import fill, opened
 from unnoise.sources import SourceFile, decode_small
 from unnoise.tiles import Leak
+from unnoise.words import count
 from unnoise.workers import Workers
 
 Kind = Literal["identical", "near copy", "overlap"]
@@ -102,17 +103,26 @@ def refusal(leaks: Sequence[Leak], paths: Mapping[str, Path], output: Path) -> D
     """
     sheet = output.with_name(f"{output.name}.leaks.png")
     save_sheet(leaks, paths, sheet)
-    pairs = "1 pair of files" if len(leaks) == 1 else f"{len(leaks)} pairs of files"
-    named = "; ".join(
-        f"{each.first} ({each.splits[0]}) and {each.second} ({each.splits[1]}), {each.kind}"
-        for each in leaks[:_MOST_NAMED]
-    )
-    more = "; ..." if len(leaks) > _MOST_NAMED else ""
     return DataError(
-        f"{pairs} that would be in different splits show the same, see {sheet}: {named}{more}",
+        f"{count(len(leaks), 'pair')} of files that would be in different splits show the same, see "
+        f"{sheet}: {named(leaks, _MOST_NAMED)}",
         hint="Take such files for one photograph with --join-leaks (recommended), or keep and record them "
         "with --allow-leaks.",
     )
+
+
+def named(leaks: Sequence[Leak], most: int) -> str:
+    """The first pairs in words, with their splits where these have names, and how many more there are."""
+
+    def told(source: str, split: str) -> str:
+        return f"{source} ({split})" if split else source
+
+    shown = [
+        f"{told(each.first, each.splits[0])} and {told(each.second, each.splits[1])}, {each.kind}"
+        for each in leaks[:most]
+    ]
+    left = [f"{len(leaks) - most:,} more"] if len(leaks) > most else []
+    return "; ".join([*shown, *left])
 
 
 def leaks_between(

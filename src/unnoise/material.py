@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from unnoise import findings
-from unnoise.findings import count, number
 from unnoise.markup import NONE, cell, head, note, row, table, text
 from unnoise.records import PicturesInfo
 from unnoise.results import Results
 from unnoise.tiles import DatasetInfo, Leak
+from unnoise.words import count, listed, number
 
 _LISTED = 12
 """Files that are named one by one; the rest is counted."""
@@ -34,7 +34,7 @@ def _pictures(info: PicturesInfo) -> Iterator[str]:
     (w, h), (wide, high) = info.smallest, info.largest
     size = f"{w} × {h}" if (w, h) == (wide, high) else f"{w} × {h} to {wide} × {high}"
     if noises:
-        spelt = findings.listed([f"<code>{text(noise)}</code>" for noise in noises])
+        spelt = listed([f"<code>{text(noise)}</code>" for noise in noises])
         each = (
             f"To each, noise was added, {len(noises)} times: {spelt}"
             if len(noises) > 1

@@ -13,7 +13,6 @@ from string import Template
 from unnoise import __version__, findings
 from unnoise.charts import COLOURS
 from unnoise.details import blur_section, curves_section, groups_section, optimizers_section, searches_section
-from unnoise.findings import number, times
 from unnoise.gallery import gallery_section
 from unnoise.markup import NONE, as_db, as_few, as_mse, as_ssim, cell, css, head, note, row, table, text
 from unnoise.material import data_section, reproduce_section
@@ -23,6 +22,7 @@ from unnoise.results import Results
 from unnoise.scatter import scatter_section
 from unnoise.scoretable import scores_section
 from unnoise.verdict import answer, quicker, recommended
+from unnoise.words import number, times
 
 FIGURE = "figure.png"
 """Name of the picture of tiles."""

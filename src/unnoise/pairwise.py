@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from unnoise import findings
-from unnoise.findings import count, decibels, plain
+from unnoise.findings import decibels, plain
 from unnoise.markup import as_db, text
 from unnoise.records import MethodResult
 from unnoise.results import Results
+from unnoise.words import count
 
 _LOOKS = {"better": "better", "worse": "worse", "can't tell": "even"}
 

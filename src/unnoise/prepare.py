@@ -16,7 +16,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -27,27 +27,26 @@ from tqdm import tqdm
 
 from unnoise.colours import TileSums, colour_centres, describe, nearest
 from unnoise.cores import available_cores
-from unnoise.cutting import FORMATS, Checked, Cut, Job, Plan, check, cut
-from unnoise.errors import ConfigError, DataError, UnknownName
+from unnoise.cutting import Checked, Cut, Job, Plan, check, cut
+from unnoise.errors import DataError
 from unnoise.grouping import (
     SPLITS,
     Grouping,
     Matched,
-    compile_group_by,
     explained,
     group_files,
     join_identical,
     split_files,
 )
 from unnoise.leaks import Match, across_splits, find_leaks, refusal
-from unnoise.noise import CHAIN, MIXTURE, NOISES, Noise, parse
+from unnoise.noise import Noise
+from unnoise.prepareconfig import PrepareConfig, refuse_output, validated
 from unnoise.sources import digest, find_apart
 from unnoise.tiles import (
     INFO_NAME,
     MANIFEST_NAME,
     PACKED_NAME,
     SCHEMA,
-    SEARCHES_FOLDER,
     Dataset,
     DatasetInfo,
     Skipped,
@@ -58,6 +57,7 @@ from unnoise.tiles import (
     packed_path,
     read_manifest,
 )
+from unnoise.words import count
 from unnoise.workers import Workers
 
 __all__ = ["Dataset", "DatasetInfo", "PrepareConfig", "Split", "load_dataset", "prepare", "read_manifest"]
@@ -73,50 +73,6 @@ _Result = TypeVar("_Result")
 
 BUILT_IN_NAMES = "crop names"
 _LONGEST_STEM = 150
-_DROPPINGS = (".DS_Store", "Thumbs.db", "desktop.ini")  # of file managers
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """What to prepare.
-
-    Attributes:
-        sources: folders (read recursively) and image files.
-        output: the data set's folder.
-        tile: side of the square tiles in pixels; what is left over at the right and the bottom is dropped.
-        noise: what the noisy copies get, for example ``gaussian:50`` (sigma in 8-bit units).
-        split: parts of train, valid and test; all above 0, adding up to 1.
-        group_by: regular expression whose first group names the photograph, searched in the relative path;
-            None recognises the usual crop names.
-        format: ``png`` or ``jpg`` for the files of single tiles.
-        seed: of the split and the noise.
-        workers: how many sources are worked on at once; None takes one a core.
-        colour_groups: how many groups k-means makes at most.
-        tiles_per_image: take at most so many tiles of each image, a seeded choice; None takes all.
-        packed_only: write the packed arrays alone, no files of single tiles.
-        overwrite: replace a data set at ``output``.
-        train_only: further folders and image files, whose photographs take no part in the split: they train.
-            What is a part of one that validates or tests, or shows the same, is left out.
-        join_leaks: files that show the same become one photograph.
-        allow_leaks: files that show the same may be in different splits; they are recorded.
-    """
-
-    sources: tuple[Path, ...]
-    output: Path
-    tile: int = 56
-    noise: str = "gaussian:50"
-    split: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    group_by: str | None = None
-    format: str = "png"
-    seed: int = 0
-    workers: int | None = None
-    colour_groups: int = 4
-    tiles_per_image: int | None = None
-    packed_only: bool = False
-    overwrite: bool = False
-    train_only: tuple[Path, ...] = ()
-    join_leaks: bool = False
-    allow_leaks: bool = False
 
 
 def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool = True) -> Dataset:
@@ -141,9 +97,9 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
             splits that show the same, an existing output, no room on the disk, a source that changed while it
             was read, or a worker that died.
     """
-    noise = _validate(config)
+    noise = validated(config)
     output = config.output.resolve()
-    _refuse_output(output, config)
+    refuse_output(output, config)
     files, more = find_apart(config.sources, config.train_only, output)
     train_only = {file.source for file in more}
     files = sorted(files + more, key=lambda file: file.source)
@@ -187,11 +143,11 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
             leaks = across_splits(matches, {job.checked.file.source: job.split for job in jobs})
             _report_matches(usable, grouping, matches, config, log)
             if left := len(usable) - len(jobs):
-                log(f"left out of --train-only: {_count(left, 'file')} of photographs that validate or test")
+                log(f"left out of --train-only: {count(left, 'file')} of photographs that validate or test")
             if leaks and not config.allow_leaks:
                 raise refusal(leaks, {each.file.source: each.file.path for each in usable}, output)
             if leaks:
-                log(f"allowed: {_count(len(leaks), 'pair')} of files in different splits that show the same")
+                log(f"allowed: {count(len(leaks), 'pair')} of files in different splits that show the same")
             matched = explained(grouping.pattern, {job.checked.file.source: job.group for job in jobs})
             _report(jobs, matched, log)
             counts = {name: sum(job.checked.tiles for job in jobs if job.split == name) for name in SPLITS}
@@ -236,71 +192,6 @@ def prepare(config: PrepareConfig, *, log: Log = lambda _: None, progress: bool 
     if stored_noise.warning:
         LOG.warning("%s", stored_noise.warning)
     return load_dataset(config.output)
-
-
-def _validate(config: PrepareConfig) -> Noise:
-    if config.format not in FORMATS:
-        raise UnknownName("format", config.format, FORMATS)
-    if not 8 <= config.tile <= 2048:
-        raise ConfigError(f"tiles of {config.tile} pixels cannot be made", hint="Take --tile 8 to 2048.")
-    if len(config.split) != 3 or not min(config.split) > 0 or not abs(sum(config.split) - 1) < 1e-6:
-        raise ConfigError(
-            f"split {','.join(f'{share:g}' for share in config.split)} is not three parts of one whole",
-            hint="Give train, valid and test, each above 0, adding up to 1: --split 0.7,0.15,0.15",
-        )
-    if config.workers is not None and config.workers < 1:
-        raise ConfigError(f"{config.workers} workers cannot work", hint="Take --workers 1 or more.")
-    if config.tiles_per_image is not None and config.tiles_per_image < 1:
-        raise ConfigError(
-            f"{config.tiles_per_image} tiles an image are none", hint="Take --tiles-per-image 1 or more."
-        )
-    if config.join_leaks and config.allow_leaks:
-        raise ConfigError(
-            "--join-leaks and --allow-leaks exclude each other",
-            hint="--join-leaks keeps files that show the same in one split, and nothing is left to allow.",
-        )
-    if not 1 <= config.colour_groups <= 256:
-        raise ConfigError(f"{config.colour_groups} colour groups", hint="Take --colour-groups 1 to 256.")
-    if config.group_by is not None:
-        compile_group_by(config.group_by)
-    return parse(config.noise)
-
-
-def _refuse_output(output: Path, config: PrepareConfig) -> None:
-    for source in (*config.sources, *config.train_only):
-        real = source.resolve()
-        if real == output or output in real.parents:
-            raise DataError(
-                f"the output {output} would replace its own source {source}",
-                hint="Take another folder for -o.",
-            )
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise DataError(f"{output} is a file", hint="Give a folder for -o.")
-    if not any(output.iterdir()):
-        return
-    # Other programs write a dataset.json, too.
-    if not ((output / INFO_NAME).is_file() and (output / PACKED_NAME).is_dir()):
-        raise DataError(
-            f"{output} exists, is not empty and is no data set",
-            hint="Give a new folder for -o; it is not touched.",
-        )
-    foreign = sorted(entry.name for entry in output.iterdir() if not _is_ours(entry.name))
-    if foreign:
-        raise DataError(
-            f"{output} holds a data set, and also {', '.join(foreign[:3])}",
-            hint="Give another -o, or move what is not the data set's out of it; it is not touched.",
-        )
-    if not config.overwrite:
-        raise DataError(f"{output} holds a data set", hint="Replace it with --overwrite, or take another -o.")
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a data set's folder has an entry of that name."""
-    split, _, noise = name.partition("-")
-    files = name in (INFO_NAME, MANIFEST_NAME, PACKED_NAME, SEARCHES_FOLDER, *_DROPPINGS)
-    return files or (split in SPLITS and (name == split or noise in (*NOISES, CHAIN, MIXTURE)))
 
 
 def _watched(results: Iterator[_Result], total: int, what: str, progress: bool) -> Iterator[_Result]:
@@ -370,7 +261,7 @@ def _report_matches(
         return
     kinds = Counter(each.kind for each in others)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-    log(f"found in different photographs, by their names: {_count(len(others), 'pair')} alike ({told})")
+    log(f"found in different photographs, by their names: {count(len(others), 'pair')} alike ({told})")
     alike = [(each.first, each.second) for each in others if config.join_leaks or each.kind == "identical"]
     if alike:
         joined = join_identical(group, {source: source for source in group}, alike)
@@ -396,16 +287,12 @@ def _stems(sources: Iterable[str]) -> dict[str, str]:
 
 def _report(jobs: Sequence[Job], matched: Iterable[Matched], log: Log) -> None:
     for each in matched:
-        files, photographs = _count(each.files, "file"), _count(each.photographs, "photograph")
+        files, photographs = count(each.files, "file"), count(each.photographs, "photograph")
         log(f"grouped by {each.pattern!r}: {files} of {photographs}")
     for name in SPLITS:
         mine = [job for job in jobs if job.split == name]
         tiles, groups = sum(job.checked.tiles for job in mine), {job.group for job in mine}
-        log(f"{name}: {tiles} tiles from {_count(len(mine), 'file')} of {_count(len(groups), 'photograph')}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        log(f"{name}: {tiles} tiles from {count(len(mine), 'file')} of {count(len(groups), 'photograph')}")
 
 
 def _start(output: Path) -> Path:
@@ -436,11 +323,11 @@ def _lay_out(folder: Path, counts: dict[str, int], noise: Noise, config: Prepare
             hint="Make room, or give -o on another disk.",
         )
     headers = {}
-    for name, count in counts.items():
+    for name, tiles in counts.items():
         if not config.packed_only:
             (folder / name).mkdir()
             (folder / f"{name}-{noise.name}").mkdir()
-        shape = (count, config.tile, config.tile, 3)
+        shape = (tiles, config.tile, config.tile, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         for kind in ("clean", "noisy"):
             with packed_path(folder, name, kind).open("wb") as file:
@@ -454,8 +341,8 @@ def _gather(
 ) -> tuple[dict[str, TileSums], StoredNoise]:
     pixels = config.tile * config.tile
     sums = {
-        name: TileSums(np.zeros((count, 3), np.int64), np.zeros((count, 3), np.int64), pixels)
-        for name, count in counts.items()
+        name: TileSums(np.zeros((tiles, 3), np.int64), np.zeros((tiles, 3), np.int64), pixels)
+        for name, tiles in counts.items()
     }
     asked = stored = 0
     for job, each in zip(jobs, cuts, strict=True):

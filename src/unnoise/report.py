@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from unnoise import findings
-from unnoise.findings import count, decibels, number, plain, times
+from unnoise.findings import decibels, plain
 from unnoise.markup import NONE, as_db, as_few, as_mse, as_ssim, as_whole, printable
 from unnoise.material import facts
 from unnoise.page import question, render_html
@@ -17,6 +17,7 @@ from unnoise.published import PUBLISHED
 from unnoise.records import BlurTable, MethodResult
 from unnoise.results import FILE_NAME, Results
 from unnoise.verdict import answer
+from unnoise.words import count, number, times
 
 __all__ = ["RENDERERS", "render_csv", "render_html", "render_markdown"]
 

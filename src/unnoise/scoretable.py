@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from unnoise import findings
-from unnoise.findings import decibels, number, plain, times
+from unnoise.findings import decibels, plain
 from unnoise.markup import (
     NONE,
     as_db,
@@ -26,6 +26,7 @@ from unnoise.markup import (
 from unnoise.records import Difference, MethodResult
 from unnoise.results import Results
 from unnoise.verdict import recommended
+from unnoise.words import number, times
 
 _CUT = 3.0
 """Bars of errors end at so many times the baseline's error."""

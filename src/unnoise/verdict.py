@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from unnoise import findings
-from unnoise.findings import count, decibels, duration, interval, listed, spelt, times
+from unnoise.findings import decibels, interval
 from unnoise.records import Difference, MethodResult
 from unnoise.results import Results
+from unnoise.words import count, duration, listed, number, spelt, times
 
 LEVEL = 0.01
 """Errors that differ by a smaller fraction than this are called level."""
@@ -242,7 +243,7 @@ def _ahead(results: Results, method: MethodResult, other: MethodResult) -> float
 
 def _factor(value: float) -> str:
     """``12 times``, ``1.4 times``."""
-    return f"{findings.number(float(f'{value:.2g}'))} times"
+    return f"{number(float(f'{value:.2g}'))} times"
 
 
 # --- an experiment ------------------------------------------------------------------------------------
