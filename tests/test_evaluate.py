@@ -664,6 +664,18 @@ def _key_of(part: Part, chunk: int) -> str:
     return scoring.unit_key(unit)
 
 
+def test_a_closed_network_is_the_same_network(folder: Path, networks: Path) -> None:
+    pairs = of_pictures(pictures_in(folder), noise.parse("gaussian:25"), where="pictures")
+    network = denoiser.load("default")
+    closed = network.closed()
+    assert closed.fingerprint == network.fingerprint
+    assert (closed.name, closed.parameters) == (network.name, network.parameters)
+    for workers in (1, 2):
+        both = scoring.score_all(pairs, [network, closed], workers=workers)
+        assert np.allclose(both[0], both[1], rtol=1e-6, equal_nan=True)
+    assert not any(isinstance(value, denoiser.Network) for value in vars(closed).values())
+
+
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_scores_nothing_twice(folder: Path, tmp_path: Path) -> None:
     out, noises = tmp_path / "out", ["--noise", "gaussian:15", "--noise", "gaussian:50"]

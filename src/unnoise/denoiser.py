@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -21,7 +22,7 @@ from unnoise.denoising import Cleaned, Settings, clean
 from unnoise.errors import ConfigError, ImageError, NetworkError, UnknownName
 from unnoise.files import replacing
 from unnoise.formats import format_of
-from unnoise.inference import Inference
+from unnoise.inference import FloatArray, Inference
 from unnoise.runtime import AUTO
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,12 @@ class Network(Inference):
     def fingerprint(self) -> str:
         """What its results depend on, in a line."""
         return f"network {self.digest} {self.backend} {self.precision}"
+
+    def closed(self) -> Closed:
+        """The same network, which takes memory only while it is at work."""
+        return Closed(
+            self.name, self.parameters, self.path, self.digest, self.backend, self.precision, self.fingerprint
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In another process it uses the threads that are that process's.
@@ -234,6 +241,40 @@ class Network(Inference):
         for note in cleaned.notes:
             logger.warning("%s", note)
         return made
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A network that is opened where it is called, and few at a time: a Denoiser that costs no memory.
+
+    Attributes:
+        name: what the card calls it.
+        parameters: how many weights it has.
+        path: its file.
+        digest: SHA-256 of that.
+        backend: what runs it.
+        precision: what its arithmetic is done in.
+        fingerprint: what its results depend on.
+    """
+
+    name: str
+    parameters: int | None
+    path: Path
+    digest: str
+    backend: str
+    precision: str
+    fingerprint: str
+
+    def __call__(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+        """See :meth:`unnoise.inference.Inference.__call__`."""
+        return self._open()(noisy, sigma)
+
+    def stack(self, noisy: FloatArray, sigma: float | None = None) -> FloatArray:
+        """See :meth:`unnoise.inference.Inference.stack`."""
+        return self._open().stack(noisy, sigma)
+
+    def _open(self) -> Network:
+        return _reopened(str(self.path), self.digest, self.backend, self.precision)
 
 
 @lru_cache(maxsize=2)

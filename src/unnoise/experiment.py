@@ -186,11 +186,11 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         with diary.stage(f"train {contender.name}"):
             _trained(config, contender, minutes[contender.name], log, progress)
         with diary.stage(f"score {contender.name}"):
-            denoisers[contender.name] = load(_run_folder(config, contender.name))
+            denoisers[contender.name] = load(_run_folder(config, contender.name)).closed()
             scored = evaluate(dataset, [denoisers[contender.name]], journal=journal, progress=progress)
             log(f"{contender.name}: test MSE {scored.methods[-1].mse:.6f}")
     if config.shipped:
-        denoisers[SHIPPED] = load(config.shipped)
+        denoisers[SHIPPED] = load(config.shipped).closed()
     with diary.stage("report"):
         contenders = Contenders(tuple(denoisers), (tuple(denoisers.values()),), ((),))
         found = assess(tiles(dataset), contenders, config.out, journal=journal, log=log, progress=progress)
