@@ -15,7 +15,7 @@ import pytest
 import tiny_dataset
 from unnoise import evaluate, experiment
 from unnoise.diary import Diary
-from unnoise.errors import ConfigError, TrainingError, UnknownName
+from unnoise.errors import ConfigError, DataError, TrainingError, UnknownName
 from unnoise.experiment import ExperimentConfig, describe, run_experiment
 from unnoise.noise import parse
 from unnoise.prepare import PrepareConfig
@@ -130,6 +130,25 @@ def test_goes_on_after_being_stopped_anywhere(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     after = json.loads((out / "experiment.json").read_text(encoding="utf-8"))
     assert not decided or after["minutes"] == decided
+
+
+@pytest.mark.usefixtures("small")
+def test_the_way_out_of_a_refusal_can_be_taken_in_the_same_folder(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texture = np.random.default_rng(1).integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    whole = cv2.resize(texture, (300, 300), interpolation=cv2.INTER_CUBIC)
+    for number in range(6):
+        left = 30 * number
+        cv2.imwrite(str(source / f"crop{number}.png"), whole[:150, left : left + 150])
+    with pytest.raises(DataError, match="show the same"):
+        run_experiment(config(source), progress=False)
+    monkeypatch.setattr(experiment, "compare", None)  # what follows the data set is not of interest
+    with pytest.raises(TypeError):
+        run_experiment(config(source, join_leaks=True), progress=False)
+    assert (source.with_name("out") / "data" / "dataset.json").exists()
+    with pytest.raises(ConfigError, match="other join_leaks"):
+        run_experiment(config(source, allow_leaks=True), progress=False)
 
 
 FIRST = Contender("first", "first, Adam", 1, article_row="dense", settings={**TINY, "optimizer": "adam"})

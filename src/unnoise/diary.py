@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -32,23 +32,30 @@ class Diary:
     minutes: dict[str, float]
 
     @classmethod
-    def open(cls, folder: Path, asked: Mapping[str, Any]) -> Self:
-        """Begin in an empty folder, or go on where the same was asked for.
+    def open(cls, folder: Path, asked: Mapping[str, Any], *, worthless: Collection[str] = ()) -> Self:
+        """Begin where nothing has been made yet, or go on where the same was asked for.
+
+        Args:
+            folder: of all that is made.
+            asked: the options, as plain JSON values.
+            worthless: names of files in it that are no result.
 
         Raises:
             ConfigError: the folder holds something else.
         """
         path = folder / NAME
+        nothing = not is_in_use(folder, but=(NAME, *worthless))
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["asked"] != asked:
+            if stored["asked"] != asked and not nothing:
                 other = [name for name in asked if stored["asked"].get(name) != asked[name]]
                 raise ConfigError(
                     f"{folder} holds an experiment with other {', '.join(other)}",
                     hint="Give the same options to go on with it, or another -o.",
                 )
-            return cls(path, asked, stored["took"], stored["minutes"])
-        if is_in_use(folder):
+            if stored["asked"] == asked:
+                return cls(path, asked, stored["took"], stored["minutes"])
+        if not nothing:
             raise ConfigError(f"{folder} is not empty", hint="Take another -o.")
         folder.mkdir(parents=True, exist_ok=True)
         diary = cls(path, asked, {}, {})

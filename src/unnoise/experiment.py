@@ -38,6 +38,7 @@ from unnoise.files import write_text
 from unnoise.filters import Denoiser, parse
 from unnoise.journal import NAME as JOURNAL_NAME
 from unnoise.journal import Journal
+from unnoise.leaks import sheet_of
 from unnoise.methods import Contenders
 from unnoise.noise import has_levels
 from unnoise.noise import parse as parse_noise
@@ -165,7 +166,8 @@ def run_experiment(config: ExperimentConfig, *, log: Log = lambda _: None, progr
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     _check_tile(config)
-    diary = Diary.open(config.out, json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+    asked = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    diary = Diary.open(config.out, asked, worthless=(sheet_of(config.out / "data").name,))
     if diary.took:
         log(f"going on in {config.out}, after {diary.seconds / 60:.1f} minutes: {', '.join(diary.took)}")
     else:

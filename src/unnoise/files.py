@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -109,9 +109,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def is_in_use(folder: Path) -> bool:
-    """Whether the folder is there and holds more than leftovers."""
-    return folder.exists() and any(not path.match(LEFTOVERS) for path in folder.iterdir())
+def is_in_use(folder: Path, *, but: Collection[str] = ()) -> bool:
+    """Whether the folder is there and holds more than leftovers, and files of the names ``but``."""
+    return folder.exists() and any(
+        not path.match(LEFTOVERS) and path.name not in but for path in folder.iterdir()
+    )
 
 
 def remove_leftovers(folder: Path, *, shared: bool = False) -> None:

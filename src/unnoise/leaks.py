@@ -101,7 +101,7 @@ def refusal(leaks: Sequence[Leak], paths: Mapping[str, Path], output: Path) -> D
         paths: relative path -> file.
         output: the data set that would hold them.
     """
-    sheet = output.with_name(f"{output.name}.leaks.png")
+    sheet = sheet_of(output)
     save_sheet(leaks, paths, sheet)
     return DataError(
         f"{count(len(leaks), 'pair')} of files that would be in different splits show the same, see "
@@ -109,6 +109,11 @@ def refusal(leaks: Sequence[Leak], paths: Mapping[str, Path], output: Path) -> D
         hint="Take such files for one photograph with --join-leaks (recommended), or keep and record them "
         "with --allow-leaks.",
     )
+
+
+def sheet_of(output: Path) -> Path:
+    """Where the pairs of a refused data set are drawn."""
+    return output.with_name(f"{output.name}.leaks.png")
 
 
 def named(leaks: Sequence[Leak], most: int) -> str:
